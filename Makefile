@@ -146,7 +146,7 @@ bench-data: $(READY) ## Measure near duplicates, speed and memory of ingestion; 
 fuzz: $(READY) ## Give thousands of damaged files and checkpoints to the code that reads them (takes minutes)
 	@for script in tests/fuzz/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
 
-chaos: $(READY) ## Kill runs, let them race, and run them on a store that fails and lies (minutes)
+chaos: $(READY) ## Kill runs (about 40 minutes), let them race, and run them on a store that fails and lies (minutes)
 	@for script in tests/chaos/chaos_*.py; do $(BIN)/python "$$script" || exit 1; done
 
 ### Models

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from components.ingest.sources.layouts import Layout
+from components.shared.data.folder_listing import files_in
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def differences(dataset: PublicDataset, layout: Layout) -> dict[str, tuple[int, 
     """
     found: Counter[str] = Counter()
     for folder in layout.folders:
-        found[folder.published] += sum(path.is_file() for path in (layout.root / folder.path).glob("*"))
+        found[folder.published] += sum((layout.root / path).is_file() for path in files_in(layout.root, folder.path))
 
     different = {}
     for folder_name, expected in dataset.counts.items():

@@ -6,6 +6,16 @@ We also keep the history of a source while a kept data set version contains imag
 the source continues this history. Without the history, that ingestion could put the images into other groups. The
 images could then be in other splits than in the training of a model.
 
+MLflow knows a pipeline job only from its training on. Before that, two rules protect the data of a job:
+
+- Everything that it writes is newer than the limit.
+- When it starts, the step ingest writes an object into the history of each of its sources. So the history is newer than
+  the limit. A history that is kept keeps the data set version from which the ingestion continues, and its shards.
+
+Both rules need a limit that is longer than any run. So `require_longer_than_a_run` refuses a shorter limit. In a
+workdir, the lock shows that no run exists. gc does not lock a store: a run that starts while gc deletes may miss a data
+set version. It then stops with a message that says so, and a second run makes the version again.
+
 Results of steps, with their checkpoints, only save time if a run is repeated. A registered model version has files of
 its own, so old results are deleted. The ledger of splits is small and is always kept.
 """
@@ -22,6 +32,7 @@ from mlflow.tracking import MlflowClient
 from rich.table import Table
 
 from components.shared.data.versions import COMMIT, read_version
+from components.shared.errors import InputError
 from components.shared.services import bucket_versions
 from components.shared.services.mlflow_runs import DATASET, JOB, every
 from components.shared.services.records import read_record
@@ -34,6 +45,7 @@ VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 RUN_FOLDER = "run folder"
 FOLDERS = ("datasets/", "sources/", "runs/", "shards/")
 # No run takes this long. An MLflow run that is older and has not ended belongs to a process that died.
+SECONDS_PER_DAY = 86_400
 LONGEST_RUN = datetime.timedelta(days=30)
 # A source history refers to data set versions, and a data set version refers to shards. An object is deleted before the
 # objects that it refers to.
@@ -65,6 +77,16 @@ class Leftover:
     keys: tuple[str, ...]
     size: int
     changed: datetime.datetime
+
+
+def require_longer_than_a_run(days: float, run_deadline: int) -> None:
+    """Raise InputError if `days` is shorter than the longest time of a run, `run_deadline` in seconds."""
+    longest = run_deadline / SECONDS_PER_DAY
+    if days < longest:
+        raise InputError(
+            f"--days is {days:g}, but a run may take {longest:g} days (cluster.run_deadline), and its data must not be "
+            f"deleted before its training starts; give --days {longest:g} or more"
+        )
 
 
 def find_leftovers(

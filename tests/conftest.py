@@ -39,6 +39,8 @@ def pytest_configure() -> None:
         if name.startswith(PREFIXES_OF_SETTINGS) or name.upper() in SETTINGS:
             del os.environ[name]
     os.environ["LANG"] = "C.UTF-8"
+    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nothing answers there: no test asks the hub
+    os.environ["HF_HUB_CACHE"] = "/nowhere"
     # A shell's background job ignores SIGINT, and so would everything that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     gc.disable()  # while the libraries load, there is no garbage, and the search for it takes a fifth of the time

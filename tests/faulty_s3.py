@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.client
 import random
+import re
 import socket
 import struct
 import threading
@@ -16,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 DELAY_SECONDS = 5.0
+KEY = re.compile(rb"<Key>([^<]+)</Key>")
 SKEW = timedelta(minutes=20)
 NOT_PASSED_ON = ("connection", "expect", "transfer-encoding")
 ERRORS = {"busy": (503, "SlowDown"), "expired": (400, "ExpiredToken"), "skewed": (403, "RequestTimeTooSkewed")}
@@ -27,6 +29,7 @@ FAULTS = {
     "cut": "the connection breaks in the middle of the body",
     "short": "the body lacks its end, and the headers do not show it",
     "wrong": "one byte of what is sent or received is another",
+    "wrong key": "one character of a key in a listing is another",
     "lost": "a write or a deletion is confirmed and not done",
     "expired": "the credentials have expired",
     "skewed": "the server's clock is 20 minutes ahead",
@@ -73,6 +76,14 @@ class FaultyS3:
         with self.lock:
             place, other = self.rng.randrange(len(data)), self.rng.randrange(1, 256)
         return data[:place] + bytes([data[place] ^ other]) + data[place + 1 :]
+
+    def with_a_wrong_key(self, data: bytes) -> bytes:
+        """Change the last character of a key in a listing. Return other data unchanged."""
+        with self.lock:
+            ends = [key.end(1) - 1 for key in KEY.finditer(data)]
+            place = self.rng.choice(ends) if ends else len(data)
+        other = b"h" if data[place : place + 1] != b"h" else b"g"
+        return data[:place] + other + data[place + 1 :] if ends else data
 
 
 def nothing(*_: str) -> str:
@@ -159,6 +170,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = len(body)
         if body and fault == "wrong":
             body = self.server_state.with_a_wrong_byte(body)
+            self._count(fault)
+        if fault == "wrong key" and (other := self.server_state.with_a_wrong_key(body)) != body:
+            body = other
             self._count(fault)
         if len(body) > 1 and fault == "short":
             body = body[: len(body) // 2]

@@ -23,6 +23,7 @@ FLOORS = [
         "components.shared.mounted_secrets",
         "components.shared.page",
         "components.shared.processors",
+        "components.shared.regular_file",
         "components.shared.revision",
         "components.shared.scratch",
         "components.shared.signatures",

@@ -17,7 +17,8 @@ def collect(
 ) -> NamedTuple("Collected", [("version", str), ("images", str)]):  # type: ignore[valid-type]
     """Compute the drift profile of production images, and fetch the profile of the champion's training sample.
 
-    A drift profile holds the features, the champion's answer and the embedding of each image.
+    For each image, a drift profile holds its features, the champion's answer, and its embedding (an inner result of the
+    network).
 
     Args:
         images: Folder or s3://BUCKET/PREFIX of unlabelled images. The placeholders {date} and {yesterday} are replaced

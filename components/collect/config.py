@@ -8,7 +8,7 @@ from components.shared.config import PhotoPattern, Precision, StepConfig
 
 
 class CollectConfig(StepConfig):
-    """The parameters that choose, group and classify production images."""
+    """How production images are chosen, assigned to photos and slices, and classified."""
 
     group_pattern: PhotoPattern | None = Field(
         default=None,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from components.shared.data.image import ImageError, decode
-from components.shared.data.image_kinds import SUFFIXES, is_image, is_mask_folder, passed_over
+from components.shared.data.folder_listing import files_below
+from components.shared.data.image import ImageError, decode_filled
+from components.shared.data.image_kinds import SUFFIXES, in_mask_folder, is_image, passed_over
 from components.shared.errors import InputError
 from components.shared.events import warn
+from components.shared.regular_file import reason
 from components.shared.services.days import fill_in_days, has_other_days
 from components.shared.services.foreign import ForeignObjects
 from components.shared.services.store import THREADS, Store, StoredObject
@@ -23,8 +25,8 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, a random sample
-            is used. The list is empty if `uri` names a day without images.
+        names: Paths of the images, relative to `uri`, sorted. If there are too many images, this is a random sample of
+            them. The list is empty if `uri` names a day without images.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -32,10 +34,11 @@ class ProductionImages:
 
         Args:
             uri: Folder or s3:// prefix. The placeholders {date} and {yesterday} are replaced by dates in UTC.
-            sample: Largest number of images.
+            sample: Largest number of images in `names`.
 
         Raises:
-            InputError: The folder does not exist or contains no image. A missing day is not an error if `uri` contains
+            InputError: The folder does not exist, contains no image, or contains a folder that cannot be listed, a link
+                to a folder, or a pipe. A missing day is not an error if `uri` contains
                 {date} or {yesterday}, and there are other days.
         """
         self.uri = fill_in_days(uri)
@@ -46,7 +49,7 @@ class ProductionImages:
             self._objects = {one.key: one for one in store.objects()}
             self._reader = ForeignObjects(store)
 
-        files = [name for name in self._list() if not any(map(is_mask_folder, name.split("/")[:-1]))]
+        files = [name for name in self._list() if not in_mask_folder(name)]
         found = sorted(filter(is_image, files))
         skipped = passed_over(files)
         if skipped:
@@ -65,9 +68,10 @@ class ProductionImages:
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):
                 names = self.names[start : start + FILES_READ_AHEAD]
-                for name, data in zip(names, pool.map(self._bytes, names), strict=True):
+                contents = [pool.submit(self._bytes, name) for name in names]
+                for name, content in zip(names, contents, strict=True):
                     try:
-                        image = decode(data)
+                        image = decode_filled(content.result())
                     except ImageError as error:
                         refused.append(f"{name}: {error}")
                         continue
@@ -84,9 +88,12 @@ class ProductionImages:
         if self._reader:
             return list(self._objects)
         folder = Path(self.uri).expanduser()
-        return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        return list(files_below(folder))
 
     def _bytes(self, name: str) -> bytes:
         if self._reader:
             return self._reader.read(self._objects[name])
-        return (Path(self.uri).expanduser() / name).read_bytes()
+        try:
+            return (Path(self.uri).expanduser() / name).read_bytes()
+        except OSError as error:  # such as a broken link
+            raise ImageError(reason(error)) from error

@@ -31,7 +31,7 @@ NamedImage = tuple[str, np.ndarray]  # path below the folder or prefix, and uint
 
 
 def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> tuple[str, str]:
-    """Write the profiles of the production images and of the champion's training sample.
+    """Write the drift profiles of the production images and of the champion's training sample.
 
     On a day without images, the profile of the production images is empty. The check step then reports that it was
     skipped.
@@ -90,7 +90,7 @@ def _training_profile(files: Path, version: str) -> Profile:
 
 
 def _profile_images(images: ProductionImages, network: Network, weights: str, config: CollectConfig) -> Profile:
-    """Describe and classify all images, and return their profile. `weights` is the sha256 of the weights file."""
+    """Describe and classify all images. Return their drift profile. `weights` is the sha256 of the weights file."""
     names: list[str] = []
     features: list[dict[str, float]] = []
     logits: list[np.ndarray] = []
@@ -129,7 +129,7 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
 
 
 def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
-    """Return the name of each image's photo. Warn if the pattern does not match all paths."""
+    """Return the name of the photo of each image. Warn if the pattern does not match all paths."""
     photos = np.array([photo_of(name, pattern) for name in names])
     unmatched = np.count_nonzero(photos == np.array(names))
     if pattern and unmatched:
@@ -155,8 +155,8 @@ def slices_of(name: str, pattern: str) -> dict[str, str]:
 def photo_of(name: str, pattern: str | None) -> str:
     """Return the name of the photo that an image was cut from.
 
-    The name is the part of the path that matches the pattern's first capturing group. If there is no pattern or no
-    match, the name is the whole path.
+    The name is the part of the path `name` that the pattern's first capturing group matches. If there is no pattern or
+    no match, it is the whole path.
     """
     match = re.search(pattern, name) if pattern else None
     if match and match[1]:
@@ -170,7 +170,7 @@ def _batches(images: Iterator[NamedImage], size: int) -> Iterator[list[NamedImag
 
 
 def _classify(network: Network, images: list[np.ndarray], precision: Precision) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits, float64 (n, 2), and the embeddings, float32 (n, d)."""
+    """Return the logits of images, float64 (n, 2), and their embeddings, float32 (n, d)."""
     device = network.mean.device
     bf16 = pick_precision(precision, device.type) == "bf16"
 

@@ -42,7 +42,7 @@ class Shift:
         p: p-value, corrected for the number of tests in a set. One set has the tests "features_together" and
             "embedding". The other set has the tests of the single features.
         drifted: True if p is at most `alpha` and the effect is at least `min_effect`. A feature counts as drifted only
-            if "features_together" or "embedding" drifted too.
+            if the test "features_together" or "embedding" found drift too.
     """
 
     name: str
@@ -54,14 +54,14 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """The indices of the images that are compared, int64, the smallest index first."""
+    """The images of each side that are compared: their indices, int64, the smallest index first."""
 
     reference: np.ndarray
     current: np.ndarray
 
 
 def why_not(reference: np.ndarray, current: np.ndarray) -> str:
-    """Return the reason why two sides cannot be compared. Return "" if they can be compared.
+    """Return the reason why reference and current images cannot be compared. Return "" if they can be compared.
 
     Args:
         reference: (n,) group id of each reference image.
@@ -120,8 +120,8 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
         seed: Seed of the permutations.
 
     Returns:
-        One shift for the features together, one for the embeddings, and one for each feature, in the order of the
-        columns.
+        The result of the test of all features together, of the test of the embeddings, and of the test of each feature.
+        The features are in the order of the columns.
     """
     groups = np.concatenate([reference.groups, current.groups])
     is_current = np.arange(len(groups)) >= len(reference.groups)
@@ -145,10 +145,10 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
 def _shifts(
     names: list[str], effects: np.ndarray, changes: list[float], config: DriftConfig, may_drift: bool = True
 ) -> list[Shift]:
-    """Return the results of a set of tests. The p-values are corrected for the number of tests in the set.
+    """Return the results of a set of tests, with p-values that are corrected for the number of tests in the set.
 
-    `effects` is float (tests, shuffles), and the first shuffle is the real assignment. If `may_drift` is false, no
-    result has `drifted` set to true.
+    `effects` is float (tests, 1 + shuffles). Its first column is not shuffled. If `may_drift` is false, no result has
+    `drifted` set to true.
     """
     p_values = step_down(effects)
 
@@ -171,11 +171,11 @@ def _shifts(
 def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
     """Return the measurements of a comparison.
 
-    `drift.NAME` is the effect of a test, `drift.share` is the share of the tests that drifted, and `drift.detected` is
-    1 if at least one test drifted.
+    `drift.NAME` is the effect of a test, `drift.share` is the share of the tests that found drift, and `drift.detected`
+    is 1 if at least one test found drift.
 
     Args:
-        shifts: From `compare`.
+        shifts: The result of each test, from `compare`.
         images: Number of current images.
     """
     rows = []

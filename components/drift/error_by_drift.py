@@ -37,8 +37,8 @@ def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray
     is the root mean square of the z-scores of its features.
 
     Args:
-        reference: float (n, features).
-        current: float (m, features), with the same columns.
+        reference: float (n, features), the features of the reference images.
+        current: float (m, features), with the same columns: the features of the current images.
 
     Returns:
         float64 (m,). A typical reference image has a distance of about 1. A feature that does not vary in the reference
@@ -51,7 +51,7 @@ def drift_distance(reference: pd.DataFrame, current: pd.DataFrame) -> np.ndarray
 
 
 def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
-    """Sort the images by distance, divide them into ten bins, and return the error rate in each bin.
+    """Sort the images by distance, divide them into ten bins of equal size, and return the error rate in each bin.
 
     With fewer than 100 images, there are fewer than ten bins, because a bin has at least MIN_IMAGES_PER_BIN images.
 
@@ -70,10 +70,11 @@ def error_by_distance(distance: np.ndarray, wrong: np.ndarray) -> list[Bin]:
 
 
 def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
-    """Return `drift.error_auroc`: a share of pairs of a wrong answer and a right answer.
+    """Return `drift.error_auroc`, which says whether wrong answers occur at larger distances than right answers.
 
-    It is the share of pairs in which the wrongly answered image is farther from the reference. The value 0.5 means that
-    the distance says nothing about errors. The value is NaN if all answers are right or all answers are wrong.
+    We pair each image that has a wrong answer with each image that has a right answer. The value is the share of these
+    pairs in which the image with the wrong answer is farther from the reference. The value 0.5 means that the distance
+    says nothing about errors. The value is NaN if all answers are right or all answers are wrong.
 
     Args:
         distance: float (n,), from `drift_distance`.
@@ -89,5 +90,8 @@ def error_measurement(distance: np.ndarray, wrong: np.ndarray) -> Measurement:
 
     ranks = pd.Series(distance).rank(pct=True).to_numpy()
     value = compute_metrics(wrong.astype(int), ranks)["auroc"]
-    note = "probability that a wrong answer is farther from the training images than a right answer"
+    note = (
+        "probability that an image with a wrong answer is farther from the training images than an image "
+        "with a right answer"
+    )
     return Measurement(name, value, split="robustness", n=images, note=note)

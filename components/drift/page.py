@@ -15,7 +15,8 @@ from components.shared.page import Badge, Page
 from components.shared.results.measurements import spoken
 
 METHOD = (
-    "Drift means that the current images differ from the reference images. These are the two sides of the comparison. "
+    "Drift means that the current images differ from the reference images. The two sets of images are the two sides of "
+    "the comparison. "
     "Two tests decide whether there is drift. One test compares all features together. The other test compares the "
     "network's embeddings, which are the numbers that the network computes from an image just before its answer.\n\n"
     "Both tests first compute the mean of each photo. Then they partly remove the correlations between the features "
@@ -43,8 +44,8 @@ SLICES = (
     "are the same as for all images, but the limit for p is divided by the number of slices that were compared. So if "
     "there is no drift, the probability of any false alarm in this table is also at most {alpha:.0%}.\n\n"
     "A small slice can drift although all images together do not, because it is only a small part of all images. A "
-    "slice that the reference does not have can differ in every check. An example is a camera that sees only one kind "
-    "of concrete. For such a slice, check whether the result changes from check to check."
+    "slice that the reference does not have can differ from the reference in every check. An example is a camera that "
+    "takes photos of only one kind of concrete. For such a slice, look for changes from check to check."
 )
 ERRORS = (
     "The current images are sorted by their distance from the reference and divided into bins of equal size. For each "
@@ -72,15 +73,15 @@ def write_page(
     slices: list[SliceComparison],
     errors: list[Bin],
 ) -> None:
-    """Write the drift page of a candidate: result, tests, distributions, slices, and error rate by distance.
+    """Write the drift page of a candidate: result, tests, distributions, slices, and the error rate of similar images.
 
     Args:
         path: File to write: the page.
         config: Tests and limits.
-        shifts: From `compare`.
-        sides: The two sides that were compared.
-        slices: From `compare_slices`.
-        errors: From `error_by_distance`.
+        shifts: The result of each test, from `compare`.
+        sides: Title of each side -> its images. The reference is the first side.
+        slices: The result of each slice, from `compare_slices`.
+        errors: The error rate of images at a similar distance from the reference, from `error_by_distance`.
     """
     page = Page(f"Drift of {config.candidate}")
     any_drift = any(shift.drifted for shift in shifts)
@@ -98,7 +99,7 @@ def write_page(
 
 
 def finding(shifts: list[Shift]) -> str:
-    """Return a paragraph in Markdown. It says which tests drifted, and how the means of the features changed."""
+    """Return a paragraph in Markdown. It says which tests found drift, and how the means of the features changed."""
     drifted = [shift for shift in shifts if shift.drifted]
     if not drifted:
         return "**No drift** was found, neither in all features together nor in the embeddings."
@@ -135,12 +136,12 @@ def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: 
 
 
 def add_slices(page: Page, slices: list[SliceComparison], alpha: float) -> None:
-    """Append a table with the tests that drifted in each slice. Without slices, nothing is appended."""
+    """Append a table with the tests that found drift in each slice. Without slices, nothing is appended."""
     if not slices:
         return
     page.heading("Slice by slice", 3)
     page.text(SLICES.format(alpha=alpha))
-    page.table(["slice", "images", "groups", "tests that drifted"], list(map(_slice_row, slices)))
+    page.table(["slice", "images", "groups", "tests that found drift"], list(map(_slice_row, slices)))
 
 
 def write_skipped(path: str | Path, title: str, why: str) -> None:

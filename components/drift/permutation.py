@@ -16,7 +16,7 @@ ROUNDING_TOLERANCE = 1e-12
 
 
 def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, seed: int) -> np.ndarray:
-    """Shuffle the groups between the two sides at random. In every shuffle, each side keeps its number of groups.
+    """Shuffle groups of images between the two sides at random. In every shuffle, each side keeps its number of groups.
 
     Args:
         groups: (n,) group id of each image. No group is on both sides.
@@ -37,7 +37,7 @@ def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, s
 
 
 def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Return the Wasserstein-1 distance between the two sides for each shuffle of the groups.
+    """Return the Wasserstein-1 distance of a feature between the two sides, for each shuffle of the groups.
 
     Args:
         values: float (n,), one feature.
@@ -67,8 +67,8 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     brightness and contrast, than for independent tests.
 
     Args:
-        statistics: float (tests, shuffles). Every test uses the same shuffles, and the first shuffle is the real
-            assignment. A larger value is more extreme.
+        statistics: float (tests, 1 + shuffles), the statistic of each test. The first column is not shuffled.
+            The others are shuffled, in the same way for each test. A larger value is more extreme.
 
     Returns:
         float64 (tests,), corrected p-values in (0, 1].
@@ -98,16 +98,16 @@ def _p_of_every_shuffle(statistics: np.ndarray) -> np.ndarray:
 
 
 def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    """Return the distance between the two sides in all columns together, for each shuffle.
+    """Return the distance between the two sides in all columns together, for each shuffle of the groups.
 
     The distance is the energy distance of the groups' means. It compares the mean distance between groups of different
     sides with the mean distance between groups of the same side. So it finds a change of the mean, and also a change of
     the spread.
 
-    First, we partly remove the correlations between columns. In some directions, groups hardly differ. A change in such
-    a direction, for example to another material, must get more weight. `CORRELATION_SHRINKAGE` is the part of the
-    correlations that stays: 0 removes all, and 1 removes none. Because a part stays, there may be more columns than
-    groups. A change of nearly all columns together, for example to other light, still counts.
+    First, we partly remove the correlations between columns. Without this step, a change in a direction in which groups
+    hardly differ would get too little weight, for example a change to another material. `CORRELATION_SHRINKAGE` is the
+    part of the correlations that stays: 0 removes all, and 1 removes none. Because a part stays, there may be more
+    columns than groups, and a change of nearly all columns together still counts, for example a change to other light.
 
     Args:
         values: float (n, columns).

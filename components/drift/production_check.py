@@ -1,4 +1,4 @@
-"""Compare production images with the champion's training images. Store the result, and tag the model version."""
+"""Compare production images with the champion's training images, store the result, and tag the model version."""
 
 import datetime
 from dataclasses import dataclass, field
@@ -31,8 +31,8 @@ from components.shared.services.store import Store
 
 ADVICE = {
     "steady": "The champion can stay in use: these images do not differ measurably from its training images.",
-    "drift": "The images changed, but not enough for a retraining. Look at the tests that drifted, and at the result "
-    "of the next check.",
+    "drift": "The images changed, but not enough for a retraining. Look at the tests that found drift, and at the "
+    "result of the next check.",
     "retrain": "Label some of these images and train again. The champion was measured on other images, so its scores "
     "do not hold for the images of this check.",
     "skipped": "These images were not tested. Collect more images. If you expected more images here, check the upload.",
@@ -45,7 +45,7 @@ ASSUMPTION = (
 )
 STILL_ASKED_FOR = (
     "**A retraining has been needed since {since} UTC**. No check since that time was steady. Before you start a "
-    "training, look whether one was already started for this drift. If `retrain.start` is true, the pipeline itself "
+    "training, check whether one was already started for this drift. If `retrain.start` is true, the pipeline itself "
     "starts one training for this drift, and does not start another one at the next check."
 )
 PHOTOS_IN_TABLE = 10
@@ -55,17 +55,17 @@ Kind = Literal["steady", "drift", "retrain", "skipped"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of the comparison.
+    """The result of the comparison of production images with training images.
 
     Attributes:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: True if every image counts as a separate photo, because the paths do not show that two images share a
-            photo.
-        why: The reason why the two sides could not be compared. It is empty if they were compared.
-        shifts: The result of `compare`. It is empty if the sides could not be compared.
-        slices: The result of `compare_slices`. It is empty if the sides could not be compared.
+        alone: True if every image counts as a separate photo, because the paths do not say which images are tiles of
+            one photo.
+        why: The reason why the images could not be compared. It is empty if they were compared.
+        shifts: The result of each test. It is empty if the images could not be compared.
+        slices: The result of each slice. It is empty if the images could not be compared.
     """
 
     reference: Profile
@@ -87,7 +87,7 @@ def check_drift(
     job: str,
     out: dict[str, str],
 ) -> str:
-    """Compare two profiles, write the pages, store the result, and tag the model version with the result.
+    """Compare the profiles of production and training images. Write the pages, store the result, and tag the version.
 
     Args:
         reference_path: Profile of the champion's training sample.
@@ -145,7 +145,7 @@ def _compare(reference: Profile, observed: Profile, images: str, config: DriftCo
 
 
 def _judge(found: Finding, images: str, version: str, before: list[Verdict], config: DriftConfig) -> Verdict:
-    """Return the result of this check. `before` are the earlier results for this model version, the oldest first."""
+    """Return the result of this check. `before` has the earlier results for this model version, the oldest first."""
     checked = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     drifted = _drifted(found.shifts)
     slices = {str(part.slice): _drifted(part.shifts) for part in found.slices if part.shifts}
@@ -188,7 +188,7 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 
 
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
-    """Return the slices with new drift: they drift in this check, but did not drift in their last comparison.
+    """Return the slices with new drift: they drift in this check, but did not drift when they were last compared.
 
     So if the images of a camera differ in every check, the camera is reported only once.
     """
@@ -200,7 +200,7 @@ def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[
 
 def _reason(found: Finding, new_slices: list[str], asked_since: str) -> str:
     drifted = _drifted(found.shifts)
-    reason = f"{len(drifted)} of {len(found.shifts)} tests drifted"
+    reason = f"{len(drifted)} of {len(found.shifts)} tests found drift"
     if drifted:
         reason += f": {', '.join(drifted)}"
     if new_slices:

@@ -44,7 +44,8 @@ def detect_drift(
         predictions_path: The candidate's predictions folder.
         config: Samples, tests and limits.
         seed: Seed of the samples and permutations.
-        out: Paths to write: "measurements", "page", "evidently" and "reference_profile" (of the training sample).
+        out: Paths to write: "measurements", "page", "evidently", and "reference_profile" (the profile of the
+            training sample).
 
     Raises:
         InputError: Manifest, splits and predictions belong to different data set versions.
@@ -83,7 +84,7 @@ def _report(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the two sides. Write the measurements, the page and Evidently's report.
+    """Compare the current images with the reference. Write the measurements, the page and Evidently's report.
 
     Slices are compared with `training`, the whole training sample. All other tests use the smaller sample `reference`.
     """
@@ -106,7 +107,7 @@ def _report(
 
 
 class _Profiles:
-    """Computes the profiles of the splits for which a candidate has predictions."""
+    """Computes drift profiles of the splits for which a candidate has predictions."""
 
     def __init__(self, manifest: Manifest, predictions: Predictions, reader: ShardReader, weights: str):
         self.version = manifest.table.set_index("sample_id")

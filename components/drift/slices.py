@@ -72,7 +72,7 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
 
 
 def _pairs_of_column(column: str, reference: Profile, current: Profile) -> list[_Pair]:
-    """Return the largest slices of a column, each with its images of both sides, sorted by the column's value."""
+    """Return the largest slices of a column with their reference and current images, sorted by the column's value."""
     current_values = current.slices[column].to_numpy(str)
     reference_values = np.full(len(reference.groups), "")
     if column in reference.slices:

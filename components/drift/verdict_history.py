@@ -1,4 +1,4 @@
-"""Store the result of each drift check, and show how the results changed from check to check."""
+"""Store the result of each check of production images, and show how the results changed from check to check."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -35,10 +35,10 @@ class Verdict:
         images: Folder or prefix of the images.
         count: Number of production images.
         checked: Time of the check, ISO 8601, UTC.
-        effects: Name of each test -> `Shift.effect`. It is empty if the check was skipped.
-        chances: Name of each test -> `Shift.chance`. It is empty if the check was skipped.
-        drifted: Names of the tests that drifted.
-        slices: Each slice that was compared -> names of the tests that drifted in this slice.
+        effects: Name of each test -> its effect (`Shift.effect`). It is empty if the check was skipped.
+        chances: Name of each test -> its limit by chance (`Shift.chance`). It is empty if the check was skipped.
+        drifted: Names of the tests that found drift.
+        slices: Each slice that was compared -> names of the tests that found drift in this slice.
         since: Time of the first check with the verdict "retrain" after the last "steady" check of this model version.
             It is empty if there is no such check, or if this check is "steady" or "skipped".
     """
@@ -115,10 +115,10 @@ def lasts_since(verdicts: list[Verdict]) -> str:
 
 
 def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
-    """Append a part about the last checks: a figure of the effects, and a table with the latest check first.
+    """Append a part about the last checks: a figure of the effects, and a table of the checks, the latest check first.
 
     Args:
-        page: The page.
+        page: The page to append to.
         verdicts: The results, the oldest first and the result of this check last.
         alpha: Probability of a false alarm in each check.
     """
@@ -138,7 +138,7 @@ def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
         )
     _add_slices(page, compared)
 
-    headers = ["checked (UTC)", "model version", "folder", "images", "result", "tests that drifted"]
+    headers = ["checked (UTC)", "model version", "folder", "images", "result", "tests that found drift"]
     page.table(headers, list(map(_verdict_row, reversed(verdicts))))
 
 
@@ -169,8 +169,8 @@ def _add_slices(page: Page, verdicts: list[Verdict]) -> None:
         latest_tests = _names_or_dash(compared[-1].slices[name])
         rows.append([name, len(compared), len(drifted), last_found, latest_tests])
 
-    headers = ["slice", "checks", "found drift", "last found (UTC)", "tests that drifted in its latest check"]
-    page.table(headers, rows, caption="In how many checks each slice was compared, and in how many it drifted")
+    headers = ["slice", "checks", "found drift", "last found (UTC)", "tests that found drift in the latest check"]
+    page.table(headers, rows, caption="In how many checks each slice was compared, and in how many drift was found")
 
 
 def minute(checked: str) -> str:
@@ -183,7 +183,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw `effect / chance` of every check, one line for each of the tests with the largest ratios."""
+    """Draw one line for each test with a large effect: the effect / the limit by chance in every check."""
     ratios = []
     for verdict in verdicts:
         ratio = {}

@@ -15,7 +15,7 @@ from components.shared.results.metrics import SMALLEST_P
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 
-# The curve's thresholds: P(crack) from 0.0003 to 0.9997.
+# The thresholds of the operating curve, in log odds. They are P(crack) from 0.0003 to 0.9997.
 CURVE_LOG_ODDS = (-8.0, 8.0)
 CURVE_POINTS = 161
 
@@ -32,7 +32,7 @@ def calibrate(val: pd.DataFrame, config: ThresholdConfig) -> Calibration:
         config: The rule for the threshold.
 
     Raises:
-        InputError: The validation split has no tiles of one class.
+        InputError: One of the two classes has no tiles in the validation split.
     """
     labels = val["label"].to_numpy()
     if set(labels) != {0, 1}:
@@ -128,7 +128,7 @@ def _middle(below: float, above: float) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """The value of a number at each threshold, and the range that contains 95 % of its values in the resamples.
+    """A number, such as recall, at each threshold, and the range of 95 % of its values in the resamples.
 
     All fields are float64 (points,). Photos are resampled, not tiles.
     """
@@ -144,11 +144,11 @@ class OperatingCurve:
 
     Attributes:
         thresholds: float64 (points,), calibrated P(crack) in rising order.
-        recall: Share of the cracks that are found.
-        false_alarms: Share of the tiles without a crack that are called a crack.
-        cost: Missed cracks times `missed_crack_cost`, plus false alarms, for each 100 tiles.
-        chosen_low, chosen_high: In 95 % of the resamples, the rule chooses a threshold in this range. NaN without
-            resamples.
+        recall: Of all tiles with a crack, the share that is called a crack.
+        false_alarms: Of all tiles without a crack, the share that is called a crack.
+        cost: The cost per 100 tiles. A false alarm costs 1, and a missed crack costs `missed_crack_cost`.
+        chosen_low, chosen_high: In 95 % of the resamples, the rule chooses a threshold between these two. Both are NaN
+            without resamples.
     """
 
     thresholds: np.ndarray
@@ -200,9 +200,10 @@ def operating_curve(
 
 
 def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
-    """Return a ratio (sum of `tops` over the groups / sum of `bottoms`), and its range in the resamples.
+    """Return a ratio at each threshold, and its range in the resamples.
 
-    `tops` and `bottoms` are (groups, points) or (groups, 1). `draws` is (resamples, groups).
+    The ratio is the sum of `tops` over the groups, divided by the sum of `bottoms`. `tops` is (groups, points),
+    `bottoms` is (groups, 1), and `draws` is (resamples, groups).
     """
     value = tops.sum(axis=0) / bottoms.sum(axis=0)
     if not len(draws):
@@ -216,7 +217,7 @@ def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
 def _chosen_range(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, config: ThresholdConfig
 ) -> tuple[float, float]:
-    """Return the range in which the rule chooses the threshold in 95 % of the resamples; NaN without resamples."""
+    """Return the range of the chosen threshold in 95 % of the resamples. Return NaN if there are no resamples."""
     chosen = []
     for draw in draws:
         weights = draw[codes]

@@ -23,16 +23,16 @@ class ThresholdConfig(Config):
 
 
 class TriageConfig(Config):
-    """Which tiles a person must look at."""
+    """The rule for which tiles a person must look at."""
 
     missed: float = Field(
         default=0.02,
         gt=0,
         lt=1,
-        description="of all cracks, at most this share is answered 'no crack' without a look by a person",
+        description="of all cracks, at most this share may be answered 'no crack' without review by a person",
     )
     confidence: float = Field(
-        default=0.95, ge=0.5, lt=1, description="how sure this must be for new photos, judged by the validation photos"
+        default=0.95, ge=0.5, lt=1, description="the confidence with which the limit `missed` must hold for new photos"
     )
 
 

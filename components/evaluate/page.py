@@ -18,6 +18,7 @@ from components.evaluate.triage_page import show_triage
 from components.shared.markdown import markdown_table
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
+from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken, with_interval
 from components.shared.results.metrics import METRICS, classification_report, confusion_matrix
 from components.shared.results.predictions import VIEWS, Predictions
@@ -91,6 +92,7 @@ def write_page(
     """
     page = Page(f"Evaluation of {config.candidate}")
     page.text(DECISIONS.format(resamples=config.resamples, **vars(calibration)))
+    page.text(interval_note(predictions.clean("test")["group_id"]))
     page.text(footnote(row for row in rows if row.slice.get("corruption") is None))
 
     page.heading("All metrics")
@@ -240,7 +242,10 @@ def _seen(part: Slice, config: EvaluateConfig) -> str:
 
 
 def _samples(predictions: Predictions) -> dict[str, Scored]:
-    """Return the network's own answers for each split, before and after fine-tuning. Empty splits are left out."""
+    """Return the network's own answers on the test and robustness splits, before and after fine-tuning.
+
+    The result is a dict, such as "test, before" -> answers. A split without tiles is left out.
+    """
     samples = {}
     for split, condition in COLUMNS:
         table = predictions.clean(split, condition)
@@ -250,7 +255,7 @@ def _samples(predictions: Predictions) -> dict[str, Scored]:
 
 
 def _calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, Scored]:
-    """Return the answers after fine-tuning for each split, both without calibration and with calibration."""
+    """Return the answers after fine-tuning on the test and robustness splits, without and with calibration."""
     samples = {}
     for split in ("test", "robustness"):
         table = predictions.clean(split)

@@ -73,7 +73,11 @@ def _running_counts(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray
 
 
 def draw_curves(samples: dict[str, Scored]) -> Figure:
-    """Draw the ROC and the precision-recall curves side by side, one line for each sample that has both classes."""
+    """Draw the ROC curves and the precision-recall curves side by side.
+
+    Args:
+        samples: Name -> a set of tiles and their answers. Each set that has both classes gets one line.
+    """
     figure = Figure(figsize=(9, 4), layout="constrained")
     roc, precision_recall = figure.subplots(1, 2)
 
@@ -94,7 +98,14 @@ def draw_curves(samples: dict[str, Scored]) -> Figure:
 
 
 def draw_reliability(samples: dict[str, Scored], bins: int = 10) -> Figure:
-    """Draw the share of cracks against the mean P(crack), in bins of equal size. Also draw a histogram of P(crack)."""
+    """Draw a reliability diagram and a histogram of P(crack) side by side.
+
+    The diagram shows the share of cracks against the mean P(crack).
+
+    Args:
+        samples: Name -> a set of tiles and their answers. Each set gets one line.
+        bins: Number of bins of the diagram. Each bin has the same number of tiles.
+    """
     figure = Figure(figsize=(9, 4), layout="constrained")
     reliability, histogram = figure.subplots(1, 2)
 
@@ -144,7 +155,12 @@ def _draw_band(axes: Axes, thresholds: np.ndarray, band: Band, label: str) -> No
 
 
 def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figure:
-    """Draw one confusion matrix for each sample. Each cell shows a count and its share of the true class."""
+    """Draw one confusion matrix for each set of tiles. Each cell shows a count and its share of the true class.
+
+    Args:
+        samples: Name -> a set of tiles and their answers.
+        threshold: A tile is called a crack if P(crack) >= threshold.
+    """
     figure = Figure(figsize=(max(2.6 * len(samples), 4), 3), layout="constrained")
     row = figure.subplots(1, len(samples), squeeze=False)[0]
     classes = [spoken(name) for name in CLASSES]
@@ -170,7 +186,7 @@ def draw_corruptions(increases: dict[Slice, float]) -> Figure:
     """Draw a heat map of the error increase. Rows are families, with the worst family on top. Columns are severities.
 
     Args:
-        increases: Slice of one corruption family and severity -> error increase, as a fraction of the tiles.
+        increases: Slice of one corruption family and severity -> error increase, such as 0.05 for 5 percentage points.
     """
     places = [(part.get("corruption"), part.get("severity")) for part in increases]
     table = pd.Series(list(increases.values()), index=pd.MultiIndex.from_tuples(places)).unstack()

@@ -1,8 +1,9 @@
 """Choose the review band: the range of P(crack) in which a person must look at a tile.
 
-Below the band, a tile is answered "no crack" and nobody looks at it. The lower end is chosen on the validation split,
+A tile below the band is answered "no crack", and nobody looks at it. The lower end is chosen on the validation split,
 so that at most a given share of all cracks is below it. The method is risk control: Learn-then-Test with a fixed
-sequence of tests. Each test bets on the photos. docs/statistics.md, "Triage", derives it.
+sequence of tests. In each test, there is one bet for each photo (see sequential_test.py). docs/statistics.md, "Triage",
+derives the method.
 
 Sources: Angelopoulos, Bates, Candès, Jordan & Lei, "Learn then Test", 2021 (arXiv:2110.01052); Bates, Angelopoulos,
 Lei, Malik & Jordan, "Distribution-free, risk-controlling prediction sets", JACM 2021 (monotone losses); Waudby-Smith &
@@ -21,11 +22,13 @@ from components.evaluate.config import TriageConfig
 from components.shared.results.calibration import Calibration, ReviewBand
 from components.shared.results.sequential_test import Bets, evidence_above
 
-# Most of the wealth is bet boldly, because a good model hardly misses a crack. The cautious players help if the model
-# misses all cracks in a few of thousands of photos.
+# The fraction of the wealth that each player of a test bets, and the wealth with which the player starts. Most of the
+# wealth belongs to the player with the largest bets, because a good model hardly misses a crack. The other players help
+# if there are thousands of photos and the model misses all cracks in a few of them.
 FRACTIONS = np.array([0.2, 0.5, 0.95])
 STARTS = np.array([0.1, 0.2, 0.7])
-# This share of the cracks must count fully, so that a few huge photos do not decide how many photos are needed.
+# At least this share of the cracks must count. The other cracks are in a few huge photos, which would otherwise decide
+# how many photos are needed.
 COUNTED_FULLY = 0.9
 SMALLEST_LEVEL, LARGEST_LEVEL = 1e-6, 1 - 1e-6
 
@@ -38,8 +41,8 @@ class CrackedPhotos:
         p_crack: float64 (tiles,), calibrated, in rising order.
         photo: int (tiles,), the number of each tile's photo, from 0.
         cracks: int (photos,), number of cracked tiles of each photo, at least 1.
-        counted: The largest number of cracked tiles with which a photo counts, at least 1. It is chosen on other
-            photos.
+        counted: Largest number of cracked tiles that count for one photo, at least 1. If a photo has more, each tile
+            has less weight. The number was chosen on the photos of another split.
     """
 
     p_crack: np.ndarray
@@ -58,12 +61,12 @@ class CrackedPhotos:
     def evidence(self, missed_tiles: int, missed: float) -> float:
         """Return the evidence that at most the share `missed` of all cracks is below a lower end.
 
-        If the true share is larger than `missed`, the evidence reaches 20 with a probability of at most 1 / 20. The
-        same is true of every other number above 1.
+        If the true share is larger than `missed`, large evidence is unlikely. For example, the probability that the
+        evidence reaches 20 is at most 1 / 20, and the probability that it reaches 100 is at most 1 / 100.
 
         Args:
-            missed_tiles: The number of cracked tiles of these photos that are below the lower end.
-            missed: A share, above 0 and below 1.
+            missed_tiles: The number of cracked tiles of these photos that are below this lower end.
+            missed: The tested share of missed cracks, above 0 and below 1.
         """
         lost = np.bincount(self.photo[:missed_tiles], minlength=len(self.cracks))
         weight = np.minimum(1, self.counted / self.cracks)
@@ -73,10 +76,14 @@ class CrackedPhotos:
 
 
 def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
-    """Return the largest number of cracked tiles with which a photo counts. With it, 90 % of the cracks must count.
+    """Return the largest number of cracked tiles that count for one photo.
+
+    A photo with more cracked tiles counts like a photo with this number. The result is the smallest number with which
+    at least the share COUNTED_FULLY of all cracks counts.
 
     Args:
-        labels: int (n,), of the training split. If validation photos chose this number, their test would not be valid.
+        labels: int (n,), of the training split. We do not use the validation split, because the tests on it would not
+            be valid if it also decided this number.
         groups: (n,), the group id of each tile.
     """
     photo, _ = pd.factorize(groups[labels == 1])
@@ -90,8 +97,8 @@ def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
 def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -> ReviewBand:
     """Choose the band. Its upper end is the operating threshold.
 
-    The lower ends are tested from 0 upwards, until a test fails. A higher lower end misses more cracks, so its test has
-    less evidence, and a bisection finds the end of this sequence.
+    The lower ends are tested from 0 upwards, until a test fails. With a higher lower end, more cracks are missed, so
+    there is less evidence. This order lets us find the first test that fails by bisection.
 
     Args:
         photos: The validation photos with cracks.
@@ -104,7 +111,8 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
     )
     low = 0.0
     if passed:
-        # The tests with 0 to `passed` - 1 missed cracks passed. Tiles with the same P(crack) stay together.
+        # The tests with 0 to `passed` - 1 missed cracks passed. If several tiles have the P(crack) at the lower end,
+        # all of them need review.
         low = min(float(photos.p_crack[passed - 1]), threshold)
 
     return ReviewBand(
@@ -119,9 +127,10 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
 
 
 def photos_needed(photos: CrackedPhotos, config: TriageConfig) -> int:
-    """Return how many photos with cracks are needed for a band, if the model misses none of their cracks.
+    """Return how many photos with cracks are needed for a lower end above 0, if the model misses none of their cracks.
 
-    We assume that they have as many cracks as these photos. If there are no photos, we assume `counted` cracks in each.
+    We assume that photos have as many cracked tiles as in `photos`. If `photos` is empty, we assume that each photo has
+    `photos.counted` cracked tiles.
     """
     cracks = np.minimum(photos.cracks, photos.counted) if len(photos.cracks) else np.array([photos.counted])
     gain = cracks * config.missed / (1 - config.missed) / photos.counted
@@ -148,7 +157,7 @@ def fit_band(train: pd.DataFrame, val: pd.DataFrame, calibration: Calibration, c
 
 
 def cracked_photos(table: pd.DataFrame, calibration: Calibration, counted: int) -> CrackedPhotos:
-    """Return the photos with cracks of a split, with the calibrated P(crack) of their cracked tiles."""
+    """Return the photos of a split that have cracks, with the calibrated P(crack) of their cracked tiles."""
     p_crack = calibration.p_crack(table["logit_0"].to_numpy(), table["logit_1"].to_numpy())
     return CrackedPhotos.of(table["label"].to_numpy(), p_crack, table["group_id"].to_numpy(), counted)
 
@@ -163,7 +172,7 @@ class TriageCurve:
         low: The lower ends, calibrated P(crack) in rising order, from 0 to the operating threshold.
         review: Share of the tiles that need review.
         missed: Share of the cracks that are below the lower end.
-        at_most: The largest share of missed cracks that the photos cannot exclude.
+        at_most: Upper bound of the true share of missed cracks, with the given confidence.
     """
 
     low: np.ndarray
@@ -181,8 +190,8 @@ def triage_curve(
 
     Args:
         p_crack: float (n,), calibrated, of all tiles of the split.
-        photos: Its cracked tiles.
-        threshold: The operating threshold.
+        photos: The cracked tiles of the split.
+        threshold: The operating threshold, as a calibrated P(crack).
         confidence: The confidence of `at_most`.
         points: Largest number of lower ends.
     """
@@ -202,7 +211,10 @@ def triage_curve(
 
 
 def _not_excluded(photos: CrackedPhotos, missed_tiles: int, confidence: float) -> float:
-    """Return the smallest share of missed cracks for which the evidence suffices; 1 if there is none below 1."""
+    """Return the upper bound of the share of missed cracks: the smallest share for which there is enough evidence.
+
+    The result is 1 if the evidence is too weak for every share below 1.
+    """
     log_needed = -math.log(1 - confidence)
 
     def surplus(missed: float) -> float:

@@ -23,7 +23,7 @@ class Errors:
 
 
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
-    """Measure every family and severity, and compare its error with the error on the same tiles without corruption.
+    """Measure the answers to corrupted tiles, and compare their errors with those on the same tiles without corruption.
 
     A view is all tiles with one corruption family and one severity. The slice of a view names the family and the
     severity. The mean over the severities of a family has a slice that names only the family. SEEN is the mean over the

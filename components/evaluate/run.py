@@ -1,6 +1,6 @@
 """Measure one candidate. The only input is the candidate's predictions folder.
 
-The end of a metric's name shows what it measures:
+The end of a metric's name shows which answers are measured:
 
 - A plain name (accuracy, precision, recall, f1 …) measures the network's own answer: crack if P(crack) >= 0.5.
 - `_at_threshold` measures the deployed model's answer: crack if the calibrated P(crack) >= the operating threshold.
@@ -49,7 +49,7 @@ SHOWN_WHILE_RUNNING = ("test_accuracy", "test_f1", "test_auroc", "robustness_acc
 
 @dataclass(frozen=True)
 class Headline:
-    """The numbers of an evaluation that Kubeflow's own views show. All numbers are finite.
+    """The numbers of an evaluation that Kubeflow shows on its own pages. All numbers are finite.
 
     Attributes:
         metrics: `<split>_<name>` -> value, after fine-tuning. Also contains `temperature` and `threshold`.
@@ -73,8 +73,8 @@ def evaluate_predictions(
     """Calibrate on the validation split, and measure every split. Write measurements, calibration, page and summary.
 
     Raises:
-        InputError: The predictions are not valid (`read_predictions` says when). Or the validation split or the test
-            split has no tiles of one class.
+        InputError: The predictions are not valid (see `read_predictions`), or one class has no tiles in the validation
+            split or in the test split.
     """
     predictions = read_predictions(predictions_folder)
     test = predictions.clean("test")

@@ -1,4 +1,4 @@
-"""Measure how many tiles need review, and how many cracks nobody looks at, on every held-out split."""
+"""Measure how many tiles need review, and how many cracks nobody looks at, on each split without training tiles."""
 
 from dataclasses import replace
 
@@ -17,9 +17,10 @@ NOTHING_PASSES = "a person looks at every tile below the threshold, so no crack 
 
 
 def measure_triage(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
-    """Return the review share and the missed share of each held-out split, with intervals over photos.
+    """Return, for each split in HELD_OUT, the share of tiles that need review and the share of missed cracks.
 
-    The band was chosen on the validation split, so the missed share on that split is too good.
+    Both have intervals, for which photos are resampled. The band was chosen on the validation split, so the share of
+    missed cracks on the validation split is too low.
     """
     assert calibration.band
     rows = []
@@ -35,7 +36,10 @@ def measure_triage(predictions: Predictions, calibration: Calibration, config: E
 
 
 def _review_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, config: EvaluateConfig) -> Estimate:
-    """Return the share of the tiles that need review, as the accuracy of always answering "needs review"."""
+    """Return the share of the tiles that need review.
+
+    To get its interval, we compute it as an accuracy. All labels are 1, and an answer is right if it is "needs review".
+    """
     needs_review = band.contains(p_crack).astype(np.float64)
     asked = np.ones(len(table), np.int64)
     groups = table["group_id"].to_numpy()

@@ -1,4 +1,4 @@
-"""Show the review band on the evaluation page: a sentence, and coverage against risk."""
+"""Show the review band on the evaluation page, in words and in a figure."""
 
 from matplotlib.figure import Figure
 
@@ -13,8 +13,8 @@ METHOD = (
     "The tiles that need review have a P(crack) in a range, the review band. The band ends at the operating threshold, "
     "because a person sees all tiles above it anyway. The lower end of the band was chosen on the validation photos by "
     "risk control (Learn then Test). A photo with more than {counted:,} cracked tiles counts like a photo with "
-    "{counted:,}, so that one large photo does not decide. The weights of the network were also chosen on the "
-    "validation photos. So check the limit of {missed:.3g} % on the test split, which was not used to choose anything."
+    "{counted:,}, so that one large photo does not decide the result. The weights of the network were also chosen on "
+    "the validation photos. So check the limit of {missed:.3g} % on the test split, which was not used for this choice."
 )
 
 
@@ -47,8 +47,8 @@ def draw_triage(curves: dict[str, TriageCurve], rows: Measurements, band: Review
     """Draw the share of missed cracks against the share of tiles that need review, and mark the chosen band.
 
     Args:
-        curves: Split -> its curve; "val" is among them.
-        rows: The measurements, with the review share and the missed share of these splits.
+        curves: Name of a split -> its curve. The split "val" must be present.
+        rows: The measurements. They contain the review share and the missed share of these splits.
         band: The chosen band.
     """
     figure = Figure(figsize=(6, 4), layout="constrained")

@@ -21,7 +21,8 @@ from components.shared.network.grad_cam_families import Target, find_target, fin
 from components.shared.network.network import Network
 
 MAX_LAYERS = 3
-# The curves in measures.py have more steps. Few steps are enough to find out which map is the most faithful.
+# Steps of the insertion and deletion curves. Few steps are enough to find out which map is the most faithful. The
+# curves in measures.py have more steps.
 CURVE_STEPS = 4
 # A map with fewer cells on a side cannot show where a crack is. A layer with more cells detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)
@@ -31,7 +32,8 @@ SENSIBLE_GRID_SIDES = range(4, 33)
 class Tried:
     """A layer and method that was tried, and its faithfulness.
 
-    The faithfulness is the mean area under the insertion curve minus the area under the deletion curve, -1 to 1.
+    The faithfulness of a map is the area under the insertion curve minus the area under the deletion curve. The
+    attribute `faithfulness` is the mean over the tiles, -1 to 1.
     """
 
     cam: Cam
@@ -57,7 +59,7 @@ class CamChoice:
 
     @property
     def is_faithful(self) -> bool:
-        """Return whether the map is more faithful than a random map: the whole interval of the gain is above 0."""
+        """Return whether the map is more faithful than a random map: the whole 95 % interval of `gain` is above 0."""
         return self.gain is not None and self.gain.low is not None and self.gain.low > 0
 
 
@@ -66,21 +68,23 @@ def choose_cam(
 ) -> CamChoice:
     """Choose the layer and the method with the highest faithfulness on cracked validation tiles.
 
-    At most MAX_LAYERS layers are tried: the layer of `find_target`, and the deepest layers whose number of rows or
-    columns is in SENSIBLE_GRID_SIDES. Each layer is tried with all CAM_METHODS.
+    At most MAX_LAYERS layers are tried. The first is the default layer, which `find_target` returns. The others are the
+    deepest layers whose map has a sensible number of cells on its shorter side (SENSIBLE_GRID_SIDES). Each layer is
+    tried with all CAM_METHODS.
 
     Args:
         network: In eval mode.
         images: uint8 (N, 3, H, W), cracked tiles on the network's device; may be empty.
         groups: (N,) group of each tile.
-        config: Blur, batch size, precision, resamples.
+        config: Gives the blur, the batch size, the precision and the number of resamples.
         seed: Seed of the random maps.
 
     Returns:
-        The choice. Without tiles, it is Grad-CAM of the layer from `find_target`.
+        The choice. Without tiles, it is Grad-CAM of the default layer.
 
     Raises:
-        InputError: Grad-CAM cannot read any layer of the network, or no layer gives a map by any method.
+        InputError: Grad-CAM cannot read any layer of the network, or no layer gives a map by any method, or the
+            network's answer is NaN or infinite.
     """
     default = Cam(find_target(network))
     if len(images) == 0:
@@ -109,7 +113,7 @@ def choose_cam(
 
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
-    """Return the layers and methods to try. The default layer is first, so it wins if another is equally faithful."""
+    """Return the layers and methods to try. The default layer is first, so it wins if two layers are equal."""
     layers = [default]
     for target in find_targets(network):
         is_sensible = min(target.grid) in SENSIBLE_GRID_SIDES

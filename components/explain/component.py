@@ -19,9 +19,9 @@ def explain(
     page: dsl.Output[dsl.HTML],
     overlays: dsl.Output[dsl.Artifact],
 ):
-    """Draw which parts of an image a candidate uses, and measure whether these parts are on the crack.
+    """Draw maps that show which parts of an image a candidate uses. Measure whether these parts are on the crack.
 
-    The images are from the robustness split.
+    The images are tiles of the robustness split.
 
     Args:
         model: Saved-model folder.

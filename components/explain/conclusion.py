@@ -10,7 +10,7 @@ from components.shared.results.measurements import Measurement, spoken
 TITLES = {GRAD_CAM: "Grad-CAM", SHAP: "SHAP", RANDOM: "random map", EDGES: "edge filter"}
 # A method is good if it is better than the edge filter in at least one of these measures, and worse in none.
 DECIDING_MEASURES = ("pointing_game", "insertion_auc", "deletion_auc", "road")
-# These measures hide pixels by a blur. They mean little if the network calls even a blurred tile a crack.
+# These measures hide pixels with a blur. They mean little if the network calls even a blurred tile a crack.
 MEASURED_WITH_BLUR = {"insertion_auc", "deletion_auc"}
 # Two SHAP maps from different random coalitions (sets of regions) agree if their rank correlation reaches this value.
 AGREEMENT = 0.8
@@ -23,14 +23,15 @@ def conclusion(found: Found, method: str, choice: CamChoice) -> tuple[str, bool]
     """Decide whether the maps of a method are better than those of an edge filter, and whether people can trust them.
 
     Args:
-        found: Name -> measurement.
+        found: Name of a measurement -> the measurement.
         method: A name in METHODS.
         choice: The layer and the method of the Grad-CAM maps.
 
     Returns:
-        Text in Markdown, and whether the result is good. The result is good if the method is better in at least one of
-        DECIDING_MEASURES and worse in none, and if there is no reason to doubt its maps. "Better" means that the whole
-        interval of the difference is above 0, and "worse" means that the whole interval is below 0.
+        Text in Markdown, and whether the result is good. The result is good if the method is better than the edge
+        filter in at least one of DECIDING_MEASURES and worse in none, and if there is no reason to doubt its maps.
+        "Better" means that the whole 95 % interval of the difference is above 0, and "worse" means that the whole
+        interval is below 0.
     """
     gains: dict[str, Gain] = {}
     for measured in DECIDING_MEASURES:

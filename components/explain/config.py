@@ -34,7 +34,7 @@ class ShapConfig(Config):
 class ExplainConfig(StepConfig):
     """The parameters for the explanations of one candidate."""
 
-    shown: int = Field(default=24, ge=1, le=500, description="number of images in the gallery; a rule chooses them")
+    shown: int = Field(default=24, ge=1, le=500, description="number of images in the gallery")
     measured: int = Field(
         default=24, ge=1, le=5000, description="number of cracked images for the measures, chosen at random"
     )
@@ -46,7 +46,7 @@ class ExplainConfig(StepConfig):
         ge=0,
         le=5000,
         description="number of tiles that get the border, colour cast, sharpness or JPEG quality of a tile with the "
-        "other label; 0: none",
+        "other label; 0: do not test for shortcuts",
     )
     curve_steps: int = Field(default=8, ge=2, le=200, description="steps of the deletion and insertion curves")
     blur: float = Field(
@@ -65,7 +65,7 @@ class ExplainConfig(StepConfig):
         default=0.05,
         ge=0,
         le=0.5,
-        description="largest distance from the crack that counts as a hit, as a share of the image's height",
+        description="pointing game: largest distance of a hit from the crack, as a share of the image's height",
     )
     noise: float = Field(
         default=4.0,

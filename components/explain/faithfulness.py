@@ -21,13 +21,13 @@ TIE_SEED = 0
 class Curves:
     """The probability of the explained class while more and more pixels of an image are hidden, or shown.
 
-    The pixels with the highest values in the map come first.
+    The pixels with the highest values in the map are hidden first, or shown first.
 
     A faithful map has a small area under the deletion curve and a large area under the insertion curve.
 
     Attributes:
-        deletion: float64 (N, steps + 1), while pixels are hidden.
-        insertion: float64 (N, steps + 1), while pixels are shown.
+        deletion: float64 (N, steps + 1), the probability while pixels are hidden.
+        insertion: float64 (N, steps + 1), the probability while pixels are shown.
     """
 
     deletion: np.ndarray
@@ -98,22 +98,23 @@ def road(
 ) -> np.ndarray:
     """Return ROAD. It measures how much the probability P of the explained class drops if pixels are removed.
 
-    We remove the most important pixels from one image, and the least important pixels from another copy of it. ROAD is
-    half of the difference between the two drops of P.
+    We remove the most important pixels from one copy of an image, and the least important pixels from a second copy.
+    ROAD is (drop of P on the first copy - drop of P on the second copy) / 2.
 
-    A removed pixel gets the weighted mean of its neighbours plus a little noise, even if the neighbours are removed
-    too. The network then cannot see the shape of the removed region.
+    A removed pixel gets the weighted mean of its neighbours plus a little noise. Where neighbours are removed too, a
+    system of linear equations gives all their values at once. So the network cannot see the shape of the removed
+    region.
 
     Args:
         score: Function from images (n, 3, H, W), 0 to 255, to the probability (n,) of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        percentiles: For each percentile, the pixels with a map value above it are removed from one copy of the image.
-            The same number of pixels with the lowest map values is removed from another copy.
+        percentiles: For each percentile, the pixels with a map value above it are removed from the first copy of the
+            image. The same number of pixels with the lowest map values is removed from the second copy.
         batch_size: Images in a forward pass.
 
     Returns:
-        float64 (N,) in [-0.5, 0.5]. Higher is better. A random map has 0.
+        float64 (N,) in [-0.5, 0.5], the mean over the percentiles. Higher is better. A random map has 0 on average.
 
     Source: Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods"; the code is in
         the pytorch-grad-cam library. We replace map values by ranks, so that every map removes the same number of

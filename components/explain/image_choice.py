@@ -1,4 +1,4 @@
-"""Choose the images to explain. A rule chooses the gallery for people. The sample for the measures is random."""
+"""Choose the images to explain: right and wrong answers for the gallery, and random images for the measures."""
 
 import numpy as np
 import pandas as pd
@@ -28,11 +28,11 @@ def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
 def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
     """Choose the images of the gallery.
 
-    It has three equal parts: certain wrong answers, answers near the threshold, and certain right answers.
+    The gallery has three equal parts: confidently wrong answers, answers near the threshold, and confidently right
+    answers. If there are not enough wrong answers, the gallery shows more right answers.
 
-    Within each of these three parts, the images alternate between surfaces and classes. The most certain answers come
-    first. Among the answers near the threshold, the nearest come first. If there are not enough wrong answers, the
-    gallery shows more right answers.
+    Within each part, the images alternate between surfaces and classes. The most confident answers come first. In the
+    part near the threshold, the answers nearest to the threshold come first.
 
     Args:
         decided: Rows from `decide`, of one split.
@@ -67,9 +67,10 @@ def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """Choose cracked images at random, whether the network was right or wrong. A rule would bias the measures.
+    """Choose cracked images at random.
 
-    The rows are in random order, so the first rows are a random sample too.
+    The choice does not depend on the network's answers, because this would bias the measures. The rows are in random
+    order, so the first n rows are a random sample too.
     """
     cracked = decided[decided["label"] == 1]
     chosen = np.random.default_rng([seed, 2]).permutation(len(cracked))[:count]

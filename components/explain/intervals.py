@@ -22,7 +22,8 @@ def mean_interval(values: np.ndarray, groups: np.ndarray, resamples: int, scale:
         values: float (n,).
         groups: (n,) group of each value.
         resamples: Number of bootstrap resamples.
-        scale: The range of the mean, as `interval` defines it.
+        scale: The range of the mean. "share" is 0 to 1, "signed" is -1 to 1, "loss" is 0 or more, and "difference" is
+            any number.
     """
     mean = float(values.mean())
     codes, count = group_codes(groups)

@@ -24,7 +24,7 @@ SUPERPIXEL_BLUR = 1 / 16
 
 
 def margin_of(network: Network, precision: Precision) -> Margin:
-    """Return a function: images (n, 3, H, W), 0 to 255 -> log odds of a crack, float (n,).
+    """Return a function that takes images (n, 3, H, W), 0 to 255, and returns the log odds of a crack, float (n,).
 
     The function raises InputError if the network's answer is NaN or infinite.
     """
@@ -36,7 +36,7 @@ def margin_of(network: Network, precision: Precision) -> Margin:
             logits = network(images.contiguous(memory_format=torch.channels_last)).float()
         if not logits.isfinite().all():
             raise InputError(
-                f"{network.info.architecture} gives NaN or infinite answers, which cannot be explained. The "
+                f"{network.info.architecture} gives NaN or infinite answers, so no map can be computed. The "
                 "training diverged; lower learning_rate"
             )
         return logits[:, 1] - logits[:, 0]

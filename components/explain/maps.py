@@ -28,7 +28,7 @@ def draw_maps(
     seed: int,
     draw: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Draw the maps that explain the class crack: for each image, one map by each method and by each baseline.
+    """Draw the maps that explain the class crack: for each image, one map from each method and each baseline.
 
     Args:
         network: In eval mode.
@@ -36,7 +36,7 @@ def draw_maps(
         images: uint8 (N, 3, H, W), on the network's device.
         shap_images: Only the first `shap_images` images get a KernelSHAP map, because it takes more time than the other
             maps.
-        config: Regions, coalitions, blur.
+        config: Gives the regions, the coalitions and the blur.
         seed: Seed of the coalitions and the random maps.
         draw: A number that is added to the seed of the random maps, to get other random maps.
 
@@ -65,7 +65,7 @@ def explain_signed(
         network: In eval mode.
         images: uint8 (N, 3, H, W), on the network's device.
         hidden: uint8 (N, 3, H, W), the pixels that replace hidden regions.
-        config: Regions and coalitions.
+        config: Gives the regions and the coalitions.
         seed: Seed of the coalitions.
     """
     margin = margin_of(network, config.precision)

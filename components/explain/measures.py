@@ -75,7 +75,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
         network: In eval mode.
         cam: Layer and method of the Grad-CAM maps.
         sample: The images; may be empty.
-        config: Steps, coalitions, tolerance, noise, resamples.
+        config: Gives the steps of the curves, the coalitions, the tolerance, the noise and the resamples.
         seed: Seed of the coalitions, the random maps, the noise and the random weights.
 
     Returns:
@@ -99,7 +99,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
             evidence_for_crack = np.maximum(drawn, 0)
             values[name] |= _localisation(evidence_for_crack, sample, tolerance)
     else:
-        rows += _undefined(LOCALISATION, "no crack of the sample has a mask")
+        rows += _undefined(LOCALISATION, "none of the measured tiles has a mask")
 
     rows += _compared(values, sample, config)
     rows += _sanity_checks(network, cam, sample, maps, config, seed)
@@ -194,7 +194,7 @@ def _shap_sensitivity(
     blurred_images = blurred(sample.images, config.blur * network.input_size)
     margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))
     p_crack = margins.sigmoid().double().cpu().numpy()
-    note = "mean P(crack) of completely blurred tiles; if it is high, it means little that a region is hidden"
+    note = "mean P(crack) of completely blurred tiles; if it is high, hiding regions hardly changes the answer"
     rows = [_row(f"{SHAP}.hidden_p_crack", p_crack, sample.groups, config, note)]
 
     images = sample.images[: config.shap.sensitivity]

@@ -68,7 +68,8 @@ MEASURED = (
     "- *Insertion AUC*: we start with a blurred tile, and show its pixels step by step, the most marked pixels first. "
     "Insertion AUC is the area under the curve of P(crack). Higher is better.\n"
     "- *ROAD* removes pixels and fills the holes from the pixels around them. It is above 0 if P(crack) falls more "
-    "when the most marked pixels are removed than when the least marked pixels are removed. A random map has 0.\n\n"
+    "when the most marked pixels are removed than when the least marked pixels are removed. A random map has about "
+    "0.\n\n"
     "Brackets are 95 % intervals. They are computed from many random draws of the photos, with replacement (bootstrap)."
 )
 
@@ -82,9 +83,9 @@ class Card:
     """One panel of the gallery.
 
     Attributes:
-        classes: The filter options that show this panel, as CSS class names.
+        classes: CSS class names, one for each filter option that shows this panel.
         uri: The panel as a data URI.
-        reason: The reason why the image was chosen.
+        reason: The reason why the image was chosen, such as "confidently wrong".
         parts: The names of the panel's parts, from left to right.
         answer: Surface, label, answer and score.
     """
@@ -109,7 +110,7 @@ def write_page(
     """Write the page of explanations.
 
     Args:
-        path: File to write: the page.
+        path: The HTML file to write.
         candidate: Name of the candidate.
         rows: Rows from `choose_shown`.
         panels: One panel for each row.

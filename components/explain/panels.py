@@ -24,7 +24,7 @@ class Panel:
     """An image and its maps, side by side.
 
     Attributes:
-        image: uint8 (H, k * H, 3) RGB, with k parts that are each H wide.
+        image: uint8 (H, k * H, 3) RGB, with k parts. Each part is H pixels wide.
         caption: The names of the parts, from left to right.
     """
 

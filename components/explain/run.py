@@ -36,7 +36,7 @@ from components.shared.reuse import reuse, run_key
 from components.shared.services.store import Store
 
 MEASUREMENTS, PAGE = "measurements.parquet", "page.html"
-# If the robustness split has fewer images, the step warns that all numbers are rough.
+# If the robustness split has fewer images, the step warns that all numbers are imprecise.
 FEW_IMAGES = 30
 
 

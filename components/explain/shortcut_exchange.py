@@ -30,7 +30,7 @@ from components.shared.results.metrics import compute_metrics
 BORDER = 0.08  # width of the border, as a share of the shorter edge
 BLUR = 1.5  # standard deviation, pixels; this blur removes the fine details of a tile
 MAX_GAIN = 4.0  # the fine details become at most this many times stronger or weaker
-DIFFERENT_GREY = 1e-6
+SMALLEST_RANGE = 1e-6  # numbers that differ by less than this are equal; the rest is rounding
 
 Pixels = NDArray[np.uint8]
 
@@ -79,7 +79,7 @@ def with_sharpness(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_compression(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile, compressed again as strongly as the other tile. If the other is not a JPEG, change nothing."""
+    """Return the tile, compressed again as strongly as the other tile. If that is not a JPEG, return it unchanged."""
     if other.tables is None:
         return tile.pixels
     buffer = BytesIO()
@@ -246,8 +246,8 @@ def _changed(before: np.ndarray, after: np.ndarray, calibration: Calibration) ->
 
 
 def _predicts(labels: np.ndarray, numbers: np.ndarray) -> float:
-    """Return how well the numbers predict the labels: an AUROC from 0.5 to 1; 0.5 if all numbers are the same."""
-    if np.ptp(numbers) < DIFFERENT_GREY:
+    """Return how well the numbers predict the labels: an AUROC from 0.5 to 1, and 0.5 if all numbers are equal."""
+    if np.ptp(numbers) < SMALLEST_RANGE:
         return 0.5
     auroc = compute_metrics(labels, pd.Series(numbers).rank(pct=True).to_numpy())["auroc"]
     return max(auroc, 1 - auroc)

@@ -6,9 +6,9 @@ from components.shared.results.measurements import Measurement, shown_row, spoke
 
 SMALLEST_PULL = 0.02  # of P(crack); a smaller pull hardly changes an answer
 ABOUT = (
-    "An irrelevant property of a tile has nothing to do with cracks. If a network uses it for its answers, it is a "
-    "shortcut, and the answers may be wrong on other photos. We tested four properties on {n} tiles of the robustness "
-    "split, one property at a time:\n\n"
+    "An irrelevant property of a tile has nothing to do with cracks. If a network uses such a property, the property "
+    "is a shortcut, and the network's answers may be wrong on other photos. We tested four properties on {n} tiles of "
+    "the robustness split, one property at a time:\n\n"
     "- We gave each tile the property of a tile that has the other label and comes from another photo. *Pull* is the "
     "mean change of P(crack) towards the other label. *Changed answers* is the share of the tiles whose answer "
     "changes.\n"
@@ -17,7 +17,7 @@ ABOUT = (
     "- *AUROC of the property* shows how well the property alone predicts the labels of these tiles. If it is 0.5, the "
     "property cannot be a shortcut.\n\n"
     "A property counts as a shortcut if the whole 95 % interval (in brackets) of its pull is above {smallest}. The "
-    "intervals are computed by bootstrap over photos."
+    "intervals are computed by bootstrap over groups (photos, if the data name them)."
 )
 
 
@@ -30,7 +30,10 @@ def add_shortcuts(page: Page, measured: list[Measurement]) -> None:
     """
     page.heading("Shortcuts")
     if not measured:
-        page.text("Not measured: the robustness split lacks tiles of both classes from different photos.")
+        page.text(
+            "Not measured. Either explain.exchanged is below 2, or the robustness split has too few photos with tiles "
+            "of each class."
+        )
         return
 
     found = {row.name: row for row in measured}

@@ -1,8 +1,8 @@
 """Compare the candidate with the current champion, on the same tiles of this run's test split.
 
-The `champion` step has computed the champion's answers for this test split. It leaves out the tiles that the champion
-was trained on, so the comparison excludes them too. Both models are compared as they are deployed: P(crack) is
-calibrated, and each model uses its own operating threshold. `docs/statistics.md` derives the comparison.
+The `champion` step computed the champion's answers for this test split. It left out the tiles of all photos that the
+champion was trained on, so the comparison excludes these tiles too. Both models are compared as they are deployed:
+P(crack) is calibrated, and each model uses its own operating threshold. `docs/statistics.md` derives the comparison.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from components.shared.results.metrics import LOSSES, MAX_NLL, METRICS, compute_
 from components.shared.results.predictions import Predictions
 from components.shared.results.slices import WHOLE, Slice
 
-# A reliable interval needs at least this many tiles and photos for which both models have answers.
+# For a reliable interval, both models must have answered at least this many tiles, from at least this many photos.
 MIN_IMAGES = 20
 MIN_GROUPS = 5
 
@@ -54,12 +54,12 @@ class Difference:
     Attributes:
         metric: A name in METRICS.
         slice: The part of the test split.
-        candidate, champion: The metric of each model. NaN if it is undefined.
+        candidate, champion: The value of the metric for each model. NaN if it is undefined.
         low, high: The ends of the 95 % interval of candidate minus champion. NaN if the difference is NaN.
         n: Number of tiles.
         photos: Number of groups.
-        few_errors: True if the mean number of errors of the two models is smaller than the mean number of tiles per
-            photo.
+        few_errors: True if (errors of the candidate + errors of the champion) / 2 is less than n / photos. The interval
+            may then be too narrow.
     """
 
     metric: str
@@ -86,7 +86,7 @@ class Difference:
         return Measurement(name, self.value, slice=self.slice, low=self.low, high=self.high, n=self.n, note=note)
 
     def photos_needed(self, bound: float) -> int | None:
-        """Estimate how many photos are needed to raise `low` to `bound`, if `value` stays the same.
+        """Estimate how many photos would raise `low` to `bound`, if `value` stays the same.
 
         The interval shrinks with the square root of the number of photos. The result is None if `value` is not above
         `bound`, because then more photos do not help.
@@ -105,16 +105,15 @@ class Comparison:
     Attributes:
         verdict: "better", "not worse", "worse", "no champion", "not comparable" or "not asked".
         text: The result in a few sentences.
-        left_out: Number of test tiles that are not compared, because the champion was trained on them or has no answers
-            for them.
+        left_out: Number of test tiles that are not compared, because the champion was trained on them or their photos.
         differences: Every metric on all tiles, and then on each source and surface that is large enough.
         measurements: The differences, and the p-value of McNemar's test.
         candidate_threshold, champion_threshold: The operating threshold of each model. A model calls a tile a crack if
             the calibrated P(crack) is at least its threshold.
         limits: The limits on the differences, which the gate must check. It is empty if there is no champion.
         pairs: The tiles with answers of both models. The columns are sample_id, group_id, source, surface, label, the
-            candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if the models
-            were not compared.
+            candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if there is no
+            champion, or if the parameter file switches the comparison off.
     """
 
     verdict: str
@@ -139,7 +138,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
     Args:
         candidate: The candidate's answers.
-        champion: The champion's answers. They are empty if the champion was trained on every test tile.
+        champion: The champion's answers. They are empty if the champion was trained on all test tiles or their photos.
         version: The champion's model version; "" if there is no champion.
         config: The metric, the margin, and the result that the gate requires.
 
@@ -183,7 +182,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p-value of McNemar's test: do both classifiers make equally many errors?
+    """Return the exact two-sided p-value of McNemar's test of whether two classifiers make equally many errors.
 
     The test uses only images on which exactly one of the classifiers is right. Without such images, the result is 1.
 

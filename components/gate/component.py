@@ -38,7 +38,8 @@ def gate(
         evaluation_page: HTML page that the evaluate step wrote.
         explanation_page: HTML page that the explain step wrote.
         drift_page: HTML page that the drift step wrote.
-        reference_profile: Drift profile of the training sample. The register step stores it with the model version.
+        reference_profile: Drift profile of a sample of the training tiles. The register step stores it with the model
+            version.
         overlays: Folder with the panels that the explain step drew.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.

@@ -39,7 +39,10 @@ class ChampionConfig(Config):
 
     metric: Literal["accuracy", "balanced_accuracy", "recall", "f1", "mcc", "auroc", "average_precision"] = "auroc"
     margin: float = Field(
-        default=0.01, ge=0, lt=1, description="a candidate passes if it is at most this much worse than the champion"
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="with not_worse, a candidate passes if it is at most this much worse than the champion",
     )
     require: Literal["better", "not_worse"] = Field(
         default="not_worse",

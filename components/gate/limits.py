@@ -38,7 +38,7 @@ class Row:
             missing.
         op, limit: The comparison and the number that the limit requires.
         passed: True if the measurement reaches the limit.
-        why: The reason, in words.
+        why: A sentence that gives the reason.
     """
 
     name: str

@@ -49,7 +49,7 @@ class Disagreement:
     heading: str
 
 
-# Missed cracks come first: they cost more than false alarms.
+# Missed cracks come first, because they cost more than false alarms.
 DISAGREEMENTS = (
     Disagreement(1, False, "Cracks that only the champion finds"),
     Disagreement(1, True, "Cracks that only the candidate finds"),
@@ -64,8 +64,8 @@ def promotion_page(verdict: dict, comparison: Comparison, read_tiles: ReadTiles,
     Args:
         verdict: The content of verdict.json.
         comparison: The result of the comparison with the champion.
-        read_tiles: Function that takes sample_ids and returns a table. The index of the table is the sample_ids. The
-            columns are `path` and `data` (the bytes of the image file).
+        read_tiles: Function that takes sample_ids and returns a table with the index sample_id and the columns `path`
+            and `data` (the bytes of the image file).
         shown: Largest number of tiles to show for each kind of disagreement.
     """
     page = Page(f"Should {verdict['candidate']} be promoted?")
@@ -169,7 +169,7 @@ def _show_disagreements(page: Page, pairs: pd.DataFrame, read_tiles: ReadTiles, 
 
 
 def _show_tiles(page: Page, rows: pd.DataFrame, read_tiles: ReadTiles, shown: int) -> None:
-    """Show the tiles on which the models' values of P(crack) differ most, at most `shown` of them."""
+    """Show at most `shown` tiles. Choose the tiles on which the two models differ most in P(crack)."""
     if rows.empty or not shown:
         return
     apart = (rows["p_crack"] - rows["p_crack_champion"]).abs()

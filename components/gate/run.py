@@ -56,7 +56,7 @@ class Evidence:
         measured: Measurement tables.
         pages: HTML pages.
         calibration: The candidate's calibration.json.
-        reference_profile: The drift profile of the training sample.
+        reference_profile: The drift profile of a sample of the training tiles.
         panels: Folder with the panels that the explain step drew.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
@@ -85,7 +85,7 @@ def judge_candidate(
         folder: Folder to write: the dossier.
         page: File to write: a copy of the dossier's promotion page, for Kubeflow.
         summary: File to write: the verdict as Markdown, for Kubeflow.
-        config: The limits and the comparison.
+        config: The limits, and the parameters for the comparison with the champion.
         job: The pipeline job's id.
 
     Returns:
@@ -104,8 +104,9 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
     Args:
         evidence: The files that the verdict is based on.
         folder: Folder to write: verdict.json, measurements.parquet, test_answers.parquet, promotion.html, the pages of
-            the steps, and more files. If there is a champion, champion_pairs.parquet is written too.
-        config: The limits and the comparison.
+            the steps, and more files. If there is a champion, and the comparison is not switched off,
+            champion_pairs.parquet is written too.
+        config: The limits, and the parameters for the comparison with the champion.
 
     Returns:
         The content of verdict.json.

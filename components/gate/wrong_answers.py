@@ -10,21 +10,21 @@ LONGEST_SIDE_PIXELS = 192
 
 
 def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
-    """Add two columns to a candidate's answers: the tile's path, and a small image of wrong answers.
+    """Add two columns to a candidate's answers: the path of each tile, and a small image of some wrong answers.
 
     Only the wrong answers that the report shows get an image. We choose missed cracks and false alarms separately. We
     take the most certain wrong answer of each group, then the second most certain wrong answer of each group, and so
     on. So one difficult photo cannot fill the page.
 
     Args:
-        answers: From `Deployed.answers`.
+        answers: The candidate's answers, from `Deployed.answers`.
         manifest: The table of the data set version's manifest.
         store: The store that contains the data set version's tiles.
-        shown: Largest number of missed cracks that get an image, and largest number of false alarms that get an image.
+        shown: Largest number of missed cracks that get an image. The same limit applies to false alarms.
 
     Returns:
-        The answers with two more columns: `path`, and `image`, the bytes of a JPEG file. `image` is missing if the tile
-        is not shown.
+        The answers with the columns `path` and `image`. `image` contains the bytes of a JPEG file. It is missing if the
+        report does not show the tile.
     """
     places = manifest.set_index("sample_id", drop=False).loc[answers["sample_id"]]
     answers = answers.assign(path=places["path"].to_numpy())

@@ -11,10 +11,10 @@ class Contents(NamedTuple):
     """The files of an ingestion, divided into files to use, copies, and files with both labels.
 
     Attributes:
-        kept: The files to use: the first file of each content, ordered by sample_id. A content with both labels is not
-            used.
+        kept: The files to use, ordered by sample_id. If several files have the same bytes, only the first is used.
+            Bytes that occur with both labels are not used.
         photos: Table (name): the photos that the files in `kept` and their copies come from. The index is the row
-            number in `kept`. A row number occurs several times if the content was found in several photos.
+            number in `kept`. A row number occurs several times if the same bytes were found in several photos.
         copies: Table (path, kept): the path of a copy, and the path of the file that is used instead.
         both_labels: The files whose bytes occur with both labels, ordered by sample_id.
     """
@@ -26,7 +26,11 @@ class Contents(NamedTuple):
 
 
 def distinct_contents(images: pd.DataFrame) -> Contents:
-    """Divide the accepted files as `Contents` describes. `images` has the columns `REQUIRED_COLUMNS` and others."""
+    """Divide the accepted files into files to use, copies of these files, and files whose bytes occur with both labels.
+
+    Args:
+        images: The accepted files: the columns `REQUIRED_COLUMNS` and any other columns.
+    """
     ordered = images[REQUIRED_COLUMNS].sort_values("sample_id", kind="stable")
     first = ~ordered["sample_id"].duplicated()
     labels = ordered.groupby(first.cumsum())["label"]

@@ -32,7 +32,7 @@ class Corrected:
         images: The given images with the labels that people gave, without the bad images.
         bad: Table (source, path, reason): the bad images, for the quarantine.
         changed: The files that an answer changed: the columns sample_id, source, path, was, answer, by, at, why and
-            entry. `was` is the label in the source. The last change is first.
+            entry. `was` is the label in the source. The latest change is first.
         confirmed: Number of files whose label people confirmed.
         disputed: The files about which people disagree: the columns sample_id, source, path, label and answers. No
             answer is applied to them. `answers` is a text such as "crack (Ada), no_crack (Ben)".
@@ -48,11 +48,11 @@ class Corrected:
 
 
 def read_standing(store: Store, keys: Mapping[str, str]) -> Standing:
-    """Read the answers that stand. Warn of each entry that does not count because its person did not sign it.
+    """Read people's answers. If keys are given, ignore the answers that are not signed, and warn about each of them.
 
     Args:
         store: Storage root.
-        keys: See `separate_unsigned`.
+        keys: Name of a person -> Ed25519 public key. If it is empty, all answers count.
     """
     entries, unsigned = separate_unsigned(read_entries(store), keys)
     for entry in unsigned:
@@ -96,10 +96,10 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
 
 
 def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
-    """Remove the masks that contradict a label that a person gave. Such a mask has the same mistake as the label.
+    """Remove the masks that contradict a label that a person gave. Return the images, and the number of these masks.
 
-    We assume that such a mask is as wrong as the old label was. Without this rule, the label conflict check would put
-    each of these tiles into quarantine.
+    We assume that such a mask has the same mistake as the old label. If the mask stayed, the tile would be put into
+    quarantine, because label and mask contradict each other.
     """
     refuted = contradicted_by_mask(images) & relabelled
     if not refuted.any():
@@ -126,10 +126,10 @@ def _disputed(images: pd.DataFrame, disputed: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(changed: pd.DataFrame, chosen: pd.Series, quarantined: pd.DataFrame) -> list[str]:
-    """Return where each changed file is now.
+    """Return for each changed file where it is now, as a text such as "in the data set version".
 
     Args:
-        changed: `Corrected.changed`.
+        changed: The files that an answer changed: the columns sample_id, source, path and others.
         chosen: sample_ids of the data set version's images.
         quarantined: Table (source, path, reason) of all files in quarantine.
     """

@@ -1,4 +1,4 @@
-"""Report what people's answers about tiles changed: as a part of report.json and of the data set report."""
+"""Report what people's answers about tiles changed. This is a part of report.json and of the data set report."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from components.ingest.corrected_labels import Corrected, outcomes
 from components.shared.data.corrections import BAD_IMAGE, SHOWN_ID
 from components.shared.page import Page
 
-ROWS_SHOWN = 200  # report.json lists all of them
+ROWS_SHOWN = 200  # in each table; report.json has all rows
 
 
 def corrections_content(corrected: Corrected, chosen: pd.Series, quarantined: pd.DataFrame) -> dict[str, Any]:
@@ -39,14 +39,14 @@ def show_corrections(page: Page, report: dict[str, Any]) -> None:
     page.heading("Corrections by people")
     page.text(
         f"People looked at tiles again. {report['corrected']} tiles have another label than in their source, "
-        f"{report['bad_images']} are left out as bad images, and {report['confirmed']} labels were confirmed. "
-        "`crack-pipeline review list` shows the imports, and `crack-pipeline review rollback` undoes one. A "
-        "corrected tile keeps its group, so it stays in its split."
+        f"{report['bad_images']} are in quarantine as bad images, and {report['confirmed']} labels were confirmed. "
+        "`crack-pipeline review list` shows the imports of answers, and `crack-pipeline review rollback` undoes an "
+        "import. A corrected tile keeps its group, so it stays in its split."
     )
     if report["masks_dropped"]:
         page.text(
-            f"{report['masks_dropped']} masks contradict the label that a person gave. These masks are not used; the "
-            "tiles are."
+            f"{report['masks_dropped']} masks contradict the label that a person gave. The tiles are used without "
+            "these masks."
         )
 
     rows = []
@@ -55,7 +55,7 @@ def show_corrections(page: Page, report: dict[str, Any]) -> None:
         rows.append([one["path"], one["was"], one["answer"], who, one["why"], one["entry"][:SHOWN_ID], one["outcome"]])
     if rows:
         headers = ["file", "in the source", "answer", "who", "why", "import", "now"]
-        page.table(headers, rows, _caption("What answers changed, the last one first", report["corrections"]))
+        page.table(headers, rows, _caption("Changes by people's answers, the latest first", report["corrections"]))
 
     disputes = []
     for one in report["disputes"][:ROWS_SHOWN]:

@@ -1,7 +1,9 @@
 """Find near duplicates: images that show the same place almost identically, upright, mirrored or rotated.
 
-Perceptual hashes give candidate pairs. A pair is confirmed if its grey thumbnails correlate. A turn is one of the eight
-ways to mirror an image or rotate it by a multiple of 90 degrees. The upright image is one of the eight.
+Perceptual hashes give candidate pairs. A pair is confirmed if the grey thumbnails of its two images correlate.
+
+In this file, a turn is one of the eight ways to mirror a square image or rotate it by a multiple of 90 degrees. One of
+the eight leaves the image upright.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +26,7 @@ PAIRS_PER_CHUNK = 4096
 
 
 class Turn(NamedTuple):
-    """One of the eight turns. Each field is a step. The steps that are true are done in the order of the fields."""
+    """One of the eight ways to mirror or rotate an image. The fields that are true are done in the order given here."""
 
     transposed: bool
     rows_reversed: bool
@@ -38,7 +40,7 @@ TURNS = [UPRIGHT, *MIRRORED, *TRANSPOSED]
 
 
 def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
-    """Return the perceptual hash of a thumbnail: the signs of its 8x8 lowest DCT coefficients, one bit each.
+    """Return the perceptual hash of a thumbnail: the signs of the 8x8 DCT coefficients with the lowest frequencies.
 
     The first coefficient is the mean. Its bit is always 0.
 
@@ -46,7 +48,7 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
         thumbnail: uint8 (32, 32), grey.
 
     Returns:
-        64 bits as 16 hex characters.
+        64 bits as 16 hex characters, one bit for each coefficient.
 
     Source: Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010, DCT hash. We compare
         the coefficients with zero instead of their median, because the median of a flat tile is noise.
@@ -56,8 +58,8 @@ def perceptual_hash(thumbnail: NDArray[np.uint8]) -> str:
     return np.packbits(signs).tobytes().hex()
 
 
-def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Turn square images. The images and the result are uint8 (N, edge, edge)."""
+def turn_images(images: NDArray, turn: Turn) -> NDArray:
+    """Mirror or rotate images (N, height, width) as `turn` says. A transposing turn returns (N, width, height)."""
     if turn.transposed:
         images = images.swapaxes(1, 2)
     if turn.rows_reversed:
@@ -68,7 +70,9 @@ def turn_images(images: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
 
 
 def turn_hashes(hashes: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Compute the hashes of the turned images from the hashes alone. The hashes and the result are uint8 (N, 8).
+    """Compute the hashes of mirrored or rotated images from the hashes of the upright images, without the images.
+
+    The hashes and the result are uint8 (N, 8).
 
     Transposing an image transposes its DCT. Reversing its rows or columns changes the sign of the coefficients with an
     odd vertical or horizontal frequency.
@@ -88,20 +92,20 @@ def near_duplicates(
     hashes: Sequence[str],
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
-    asked: NDArray[np.bool_] | None = None,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
-    """Find the pairs of images that are near duplicates under any turn.
+    """Find the pairs of images that are near duplicates, also if one image is mirrored or rotated.
 
     The hashes of a candidate pair differ in at most `MAX_HASH_DISTANCE` bits. A multi-index of hash bands finds the
-    candidates in less than quadratic time. It finds all upright pairs, and all turned pairs that differ in at most 3
-    bits. A candidate pair is confirmed if its thumbnails correlate. An image without contrast never has near
-    duplicates.
+    candidate pairs in less than quadratic time. It finds every upright candidate pair. It finds every mirrored or
+    rotated candidate pair whose hashes differ in at most 3 bits, and some of the other pairs. A candidate pair is
+    confirmed if its thumbnails correlate. An image without contrast never has near duplicates.
 
     Args:
         hashes: N hashes from `perceptual_hash`.
         thumbnails: Returns the thumbnails of images, given their indices: uint8 (M, 32, 32), grey.
         correlation: Lowest Pearson correlation of a near duplicate.
-        asked: bool (N,), true for the images whose near duplicates we want. Each returned pair has at least one of
+        wanted: bool (N,), true for the images whose near duplicates we want. Each returned pair has at least one of
             these images. None means all images.
 
     Returns:
@@ -112,26 +116,26 @@ def near_duplicates(
     import faiss
 
     upright = np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, HASH_SIDE)
-    if asked is None:
-        asked = np.ones(len(upright), bool)
+    if wanted is None:
+        wanted = np.ones(len(upright), bool)
     index = faiss.IndexBinaryMultiHash(8 * upright.shape[1], HASH_BANDS, BITS_PER_BAND)
     index.add(upright)
 
     pairs = []
     for turn in TURNS:
         index.nflip = FLIPPED_BITS_UPRIGHT if turn == UPRIGHT else FLIPPED_BITS_TURNED
-        candidates = _candidates(index, turn_hashes(upright[asked], turn), asked)
+        candidates = _candidates(index, turn_hashes(upright[wanted], turn), wanted)
         pairs.append(_confirmed(candidates, turn, thumbnails, correlation))
     return np.unique(np.sort(np.concatenate(pairs), axis=1), axis=0)
 
 
-def _candidates(index: Any, turned: NDArray[np.uint8], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _candidates(index: Any, turned: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Find the pairs of a turned image and an unchanged image that have similar hashes.
 
     Args:
         index: FAISS index of the hashes of all images.
         turned: uint8 (M, 8), the turned hashes of the images whose near duplicates we want.
-        asked: bool (N,), true for these M images.
+        wanted: bool (N,), true for these M images.
 
     Returns:
         int64 (P, 2): indices of images. The turned image of a pair is first.
@@ -139,10 +143,11 @@ def _candidates(index: Any, turned: NDArray[np.uint8], asked: NDArray[np.bool_])
     radius = MAX_HASH_DISTANCE + 1  # FAISS returns distances below the radius
     limits, _, found = index.range_search(turned, radius)
     matches = np.diff(limits.astype(np.int64)).astype(np.int64)
-    owner = np.repeat(np.flatnonzero(asked), matches)
+    owner = np.repeat(np.flatnonzero(wanted), matches)
 
-    # The inverse of a turn is a turn, so a pair is found twice if both of its images are asked for. Return it once.
-    keep = (owner < found) | ~asked[found]
+    # If both images of a pair are in `wanted`, the pair is found twice: by a turn of the first image, and by the
+    # inverse turn of the second image. We return it once.
+    keep = (owner < found) | ~wanted[found]
     return np.stack([owner, found], axis=1)[keep]
 
 
@@ -152,7 +157,7 @@ def _confirmed(
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
 ) -> NDArray[np.int64]:
-    """Return the candidates whose thumbnails correlate: int64 (P, 2)."""
+    """Return the candidate pairs whose thumbnails correlate, int64 (P, 2)."""
     confirmed = np.zeros(len(candidates), bool)
     for start in range(0, len(candidates), PAIRS_PER_CHUNK):
         chunk = slice(start, start + PAIRS_PER_CHUNK)
@@ -163,7 +168,7 @@ def _confirmed(
 
 
 def _correlations(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the Pearson correlation of each pair of thumbnails, float32 (N,). It is 0 if one has no contrast."""
+    """Return the Pearson correlation of each pair of thumbnails, float32 (N,). 0 if one has no contrast."""
     x = first.reshape(len(first), -1).astype(np.float32)
     y = second.reshape(len(second), -1).astype(np.float32)
     x -= x.mean(axis=1, keepdims=True)

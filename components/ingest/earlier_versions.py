@@ -1,4 +1,4 @@
-"""Read the groups of earlier data set versions. An image of a source then never changes its group or its split.
+"""Read the groups of earlier data set versions, so that an image of a source never changes its group or its split.
 
 An image in quarantine keeps its earlier group, and returns to that group if it is accepted again. Sources that were
 first ingested separately have several earlier versions. These versions may put the same image into different groups.
@@ -28,12 +28,14 @@ PLACE_TYPES = {
 }
 GROUP_TYPES = {"sample_id": TEXT, "group_id": TEXT, "version": INTEGER}
 PAIR_TYPES = {"first": TEXT, "second": TEXT}
+OVERLAP_TYPES = PAIR_TYPES | {"correlation": "float64", "shared": "float64"}
 
 # Files of a data set version.
+OVERLAPS = "overlaps.parquet"  # pairs of sample_ids: columns first, second, correlation, shared
 NEAR_DUPLICATES = "near_duplicates.parquet"  # pairs of sample_ids: columns first, second
 PHOTOS = "photos.parquet"  # the photos of images, where we know them: columns sample_id, photo
 # The images of earlier versions that are in quarantine: columns sample_id, group_id, contested. `contested` is the
-# reason why an image is contested; it is missing for other images.
+# reason why an image must stay in quarantine permanently. It is missing for images that can return.
 QUARANTINED = "quarantined.parquet"
 
 
@@ -46,17 +48,20 @@ class EarlierGroups:
     """The groups of earlier data set versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), one row for each image. `version` is the number of the first data
-            set version in the list that has the image, counted from 0. All images of one data set version have been
-            compared with each other. An image in quarantine is in no data set version, so its `version` is the length
-            of the list.
-        pairs: Table (first, second): the sample_ids of two near duplicates.
+        groups: Table (sample_id, group_id, version), one row for each image. `version` is the position of the first
+            data set version that has the image, in the list of versions that was read. The first position is 0. All
+            images of one data set version have been compared with each other. An image in quarantine is in no data set
+            version, so its `version` is the length of the list.
+        pairs: Table (first, second): in each row, the sample_ids of two near duplicates.
+        overlaps: Table (first, second, correlation, shared): in each row, the sample_ids of two overlapping tiles, and
+            the values of `overlap_check.Overlap`.
         contested: By sample_id, the reason why an image must stay in quarantine permanently.
     """
 
     groups: pd.DataFrame = field(default_factory=lambda: _empty(GROUP_TYPES))
     pairs: pd.DataFrame = field(default_factory=lambda: _empty(PAIR_TYPES))
     contested: dict[str, str] = field(default_factory=dict)
+    overlaps: pd.DataFrame = field(default_factory=lambda: _empty(OVERLAP_TYPES))
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class EarlierVersions:
 
     Attributes:
         groups: The groups of these versions.
-        places: Table with the columns of `PLACE_TYPES`: the place in the store of each image.
+        places: Table with the columns of `PLACE_TYPES`: where each image and its mask are in the store.
         shards: The size of each shard in bytes, by the shard's name.
     """
 
@@ -79,13 +84,15 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
     if not versions:
         return EarlierVersions(EarlierGroups(), _empty(PLACE_TYPES), {})
 
-    manifests, pairs, quarantined = [], [], []
+    manifests, pairs, quarantined, overlaps = [], [], [], []
     shards: dict[str, int] = {}
     for number, version in enumerate(versions):
         manifest = _read(store, version, "manifest.parquet", [*PLACE_TYPES, "group_id"])
         manifests.append(manifest.assign(version=number))
         pairs.append(_read(store, version, NEAR_DUPLICATES, list(PAIR_TYPES)))
         quarantined.append(_read(store, version, QUARANTINED, ["sample_id", "group_id", "contested"]))
+        if OVERLAPS in version.files:  # early releases did not look for overlaps
+            overlaps.append(_read(store, version, OVERLAPS, list(OVERLAP_TYPES)))
         shards |= version.shards
     kept = pd.concat(manifests, ignore_index=True)
     outside = pd.concat(quarantined, ignore_index=True).assign(version=len(versions))
@@ -98,13 +105,14 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
         groups=every_mention[list(GROUP_TYPES)].drop_duplicates("sample_id"),
         pairs=pd.concat(pairs).drop_duplicates(),
         contested=contested,
+        overlaps=pd.concat([_empty(OVERLAP_TYPES), *overlaps]).drop_duplicates(["first", "second"]),
     )
     places = kept[list(PLACE_TYPES)].drop_duplicates("sample_id")
     return EarlierVersions(groups, places, shards)
 
 
 def _in_several_groups(mentions: pd.DataFrame) -> dict[str, str]:
-    """Find the images that versions put into different groups. Return the quarantine reason of each, by sample_id."""
+    """Find the images that versions put into different groups. Return their quarantine reasons, by sample_id."""
     different = mentions.drop_duplicates(["sample_id", "group_id"])
     several = different[different["sample_id"].duplicated(keep=False)]
     return {name: between_groups(groups) for name, groups in several.groupby("sample_id")["group_id"]}

@@ -10,13 +10,21 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from components.ingest.config import IngestConfig
 from components.ingest.duplicates import perceptual_hash
 from components.ingest.jpeg_warnings import Messages, listening
+from components.ingest.landmarks import find_landmarks
 from components.ingest.mask_check import MaskFitError, MaskFound, check_mask
 from components.ingest.thumbnails import THUMBNAIL_SIDE
-from components.shared.data.image import UPRIGHT, ImageError, decode, empty_pixels, read_header
+from components.shared.data.image import (
+    UPRIGHT,
+    ImageError,
+    check_no_empty_pixels,
+    decode_with_depth,
+    read_header,
+)
 from components.shared.data.image_kinds import KINDS
 from components.shared.data.manifest import plain
 from components.shared.events import progress
@@ -26,11 +34,12 @@ FILES_PER_BATCH = 64
 
 
 class File(NamedTuple):
-    """A file to examine: its path, its mask's path (None without a mask), and the array to put its thumbnail in."""
+    """A file to examine: its path, its mask's path (None without a mask), and where to put its sketch."""
 
     path: str
     mask: str | None
     thumbnail: NDArray[np.uint8]
+    landmarks: NDArray
 
 
 class Found(NamedTuple):
@@ -44,6 +53,7 @@ class Found(NamedTuple):
         mask_turn: How to turn the mask: the EXIF orientation of the image, or `UPRIGHT` if the mask needs no turn.
         marked: Share of the pixels that its mask marks, 0 to 1; 0 without a mask.
         width, height: Pixels, after the EXIF orientation was applied.
+        used_bits: The number of bits that the image was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
         file_size: Bytes.
@@ -59,6 +69,7 @@ class Found(NamedTuple):
     marked: float = 0.0
     width: int = 0
     height: int = 0
+    used_bits: int = 0
     brightness: float = 0.0
     contrast: float = 0.0
     darkest: float = 0.0
@@ -70,29 +81,32 @@ TEXT_COLUMNS = ("reason", "sample_id", "suffix", "mask_id", "mask_suffix", "phas
 FOUND_TYPES = {name: "str" if name in TEXT_COLUMNS else kind.__name__ for name, kind in Found.__annotations__.items()}
 
 
-def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], config: IngestConfig) -> pd.DataFrame:
+def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: IngestConfig) -> pd.DataFrame:
     """Read, decode and hash every file once, on all processors.
 
     Args:
-        files: Table with the columns path and mask (missing without a mask).
+        files: Table with the columns path and mask. If a file has no mask, its value in this column is missing.
         folder: The folder that path and mask are relative to.
-        thumbnails: uint8 (N, 32, 32), grey, in the order of the files. The thumbnails of accepted images are filled in.
-        config: Parameters.
+        sketches: Array to fill in, `SKETCH` (N,), one element for each file. Only elements of accepted images are
+            filled.
+        config: The parameters of ingestion.
 
     Returns:
         The findings: a table with the columns of `FOUND_TYPES` and the index of `files`.
     """
     queue = []
-    for path, mask, thumbnail in zip(plain(files["path"]), plain(files["mask"]), thumbnails, strict=True):
+    columns = plain(files["path"]), plain(files["mask"]), sketches["thumbnail"], sketches["landmarks"]
+    for path, mask, thumbnail, landmarks in zip(*columns, strict=True):
         mask_path = None if mask is None else f"{folder}/{mask}"
-        queue.append(File(f"{folder}/{path}", mask_path, thumbnail))
+        queue.append(File(f"{folder}/{path}", mask_path, thumbnail, landmarks))
     batches = [queue[start : start + FILES_PER_BATCH] for start in range(0, len(queue), FILES_PER_BATCH)]
 
     found: list[Found] = []
     suspects: list[int] = []
     with listening() as messages:
-        # Threads are enough: OpenCV and hashlib release the interpreter's lock.
-        with ThreadPoolExecutor(count_processors()) as pool:
+        # Threads are enough: OpenCV and hashlib release the interpreter's lock. Products of small matrices must not
+        # start threads of their own, because these cost many times more than the products.
+        with ThreadPoolExecutor(count_processors()) as pool, threadpool_limits(1):
             for batch in pool.map(partial(_examine_batch, config, messages), batches):
                 for result, warned in batch:
                     if warned:
@@ -100,8 +114,8 @@ def examine(files: pd.DataFrame, folder: Path, thumbnails: NDArray[np.uint8], co
                     found.append(result)
                 progress(len(found), len(queue), "reading and checking")
 
-        # A warning of libjpeg may belong to a file of another thread. So examine the files with a warning again, in one
-        # thread.
+        # While several threads decode, a warning of libjpeg may belong to a file of another thread. So we examine the
+        # files with a warning again, in one thread.
         for index in suspects:
             found[index] = _examine_alone(config, messages, queue[index])
     return pd.DataFrame(found, files.index, list(FOUND_TYPES)).astype(FOUND_TYPES)
@@ -129,22 +143,33 @@ def _examine_alone(config: IngestConfig, messages: Messages, file: File) -> Foun
 
 
 def _examine_file(config: IngestConfig, file: File) -> Found:
-    mask, mask_suffix = None, ""
     try:
-        data = Path(file.path).read_bytes()
-        suffix = check_header(data, config)
-        image = decode(data)
-        height, width = image.shape[:2]
-        _check_no_empty_pixels(data)
-        if file.mask is not None:
-            mask, mask_suffix = _check_mask(Path(file.mask), data, image, config)
+        return _measure_file(config, file)
     except (ImageError, OSError) as error:
         return Found(str(error))
-    except Exception as error:  # a decoder can raise any error; only this file is refused
+    except Exception as error:  # a decoder or a measurement can raise any error; only this file is refused
         return Found(f"cannot be read: {type(error).__name__}: {error}")
 
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+def _measure_file(config: IngestConfig, file: File) -> Found:
+    """Decode and measure a file.
+
+    Raises:
+        Exception: Any error. We do not accept the file.
+    """
+    data = Path(file.path).read_bytes()
+    suffix = check_header(data, config)
+    image, used_bits = decode_with_depth(data)
+    height, width = image.shape[:2]
+    check_no_empty_pixels(data)
+    mask, mask_suffix = None, ""
+    if file.mask is not None:
+        mask, mask_suffix = _check_mask(Path(file.mask), data, image, config)
+
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), dst=file.thumbnail, interpolation=cv2.INTER_AREA)
+    if config.overlap is not None:
+        file.landmarks[:] = find_landmarks(grey)
     brightness, contrast, darkest = _grey_levels(grey)
     return Found(
         reason=None,
@@ -156,6 +181,7 @@ def _examine_file(config: IngestConfig, file: File) -> Found:
         marked=mask.marked if mask else 0.0,
         width=width,
         height=height,
+        used_bits=used_bits,
         brightness=brightness,
         contrast=contrast,
         darkest=darkest,
@@ -181,7 +207,7 @@ def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
 
 
 def check_header(data: bytes, config: IngestConfig) -> str:
-    """Check the header before anything is decoded. Return the suffix of the file's kind.
+    """Check an image's header before the image is decoded. Return the suffix of the file's kind, such as ".jpg".
 
     Raises:
         ImageError: We do not accept an image with this header. The message says why.
@@ -200,20 +226,7 @@ def check_header(data: bytes, config: IngestConfig) -> str:
             f"too small: {width}x{height} pixels, less than min_size {config.min_size}; use a larger image, or lower "
             "min_size"
         )
-    if header.frames > 1:
-        raise ImageError(f"animated: {header.frames} frames in one file; save one frame as an image")
-
     return KINDS[header.format][0]
-
-
-def _check_no_empty_pixels(data: bytes) -> None:
-    """Raise ImageError if some pixels show nothing. They would become black areas, whose edges look like cracks."""
-    empty = empty_pixels(data)
-    if empty is not None and empty.any():
-        raise ImageError(
-            f"{int(empty.sum())} of its {empty.size} pixels are transparent or marked as without data; crop the image "
-            "so that it has no such pixels"
-        )
 
 
 def _check_mask(path: Path, photo: bytes, image: NDArray[np.uint8], config: IngestConfig) -> tuple[MaskFound, str]:

@@ -1,9 +1,9 @@
 """Store the results of examining the files of a source, so that no file is examined twice.
 
 We call these results the index of the source. The index consists of parts, which are stored under `sources/KEY/index/`.
-Each ingestion adds one part for the files that it examined. A part has two objects with rows in the same order: a table
-of the findings, and the thumbnails. Both objects have the same name, a digest that is computed from the digests of the
-two objects. The table is written last and makes the part visible.
+Each ingestion adds one part for the files that it examined. A part consists of two objects with rows in the same order:
+a table of the findings, and the thumbnails with the landmarks. Their names differ only in the suffix, and contain a
+digest of both contents. The table is written last and makes the part visible.
 """
 
 import tempfile
@@ -27,10 +27,10 @@ TABLE, THUMBNAILS = ".parquet", ".thumbnails"
 
 
 class FindingsIndex:
-    """The index of one source."""
+    """What earlier ingestions found in the files of one source, in parts in the store."""
 
     def __init__(self, store: Store, folder: str, scratch: Path):
-        """List the parts.
+        """List the stored parts of the index.
 
         Args:
             store: Storage root.
@@ -47,7 +47,7 @@ class FindingsIndex:
 
         Args:
             files: Files of the source; the index is their row number in `thumbnails`.
-            thumbnails: The thumbnails of the files in the returned table are added here.
+            thumbnails: The object to which we add the thumbnails of the files in the returned table.
 
         Returns:
             Table with the columns of `FOUND_TYPES`, with the index of `files`. It has one row for each file that
@@ -97,13 +97,14 @@ class FindingsIndex:
             self._store.get_file(part + THUMBNAILS, thumbnails)
             if digest(bytes_digest(table), file_digest(thumbnails)) == part.rpartition("/")[2]:
                 return table
-        raise DamagedObjectError(f"{self._store.uri}/{part} is damaged")
+        raise DamagedObjectError(f"{self._store.uri}/{part} does not have the content that its name says")
 
     def add(self, files: pd.DataFrame, thumbnails: Thumbnails) -> None:
         """Store what was found in the source's files as a new part. If there are many parts, merge all of them.
 
         Args:
-            files: All files of the source with what was found in them. `new` is true for files examined now.
+            files: All files of the source with what was found in them. `new` is true for the files that this ingestion
+                examined.
             thumbnails: The thumbnails of the files, by the index of `files`.
         """
         parts = sum(key.endswith(TABLE) for key in self._keys)

@@ -20,6 +20,7 @@ from components.ingest.label_conflicts import (
     quarantine_near_duplicates,
     quarantine_same_bytes,
 )
+from components.ingest.overlap_search import OverlapSearch, find_overlaps, renumbered, row_pairs
 from components.ingest.text_lookup import among, look_up, positions
 
 if TYPE_CHECKING:
@@ -31,21 +32,24 @@ class Selection:
     """The data set's images, ordered by sample_id, and the files that are not part of the data set.
 
     Attributes:
-        images: One row for each content, with all columns of the input and group_id. An image of an earlier version
-            keeps its group. A new group is named after its first photo (`SOURCE:PHOTO`). If no photo is known, it is
-            named after the smallest sample_id of the group.
+        images: One row for each image, with all columns of the input and group_id. If several files have the same
+            bytes, only one of them is used. An image of an earlier version keeps its group. A new group is named after
+            its first photo (`SOURCE:PHOTO`). If no photo is known, it is named after the smallest sample_id of the
+            group.
         copies: Table (path, kept): the path of a file that is not used because another file has the same bytes, and the
             path of the file that is used instead.
-        conflicts: Table (source, path, reason): the files with both labels, and those whose mask contradicts their
-            label, in quarantine.
+        conflicts: Table (source, path, reason): the files in quarantine whose content has both labels, or whose mask
+            contradicts their label.
         conflict_pairs: int64 (K, 2): index values of the input. Each row is a no_crack file and a crack file that
             show the same image.
         between_groups: Table (source, path, reason): the files in quarantine because they belong to two groups of
             earlier versions, which must not be joined.
         quarantined: Table (sample_id, group_id, contested): the images of earlier versions that are in quarantine, and
-            their earlier group. contested is the reason why an image must stay in quarantine permanently. It is missing
-            if the image can return.
+            their earlier group. `contested` is the reason why an image must stay in quarantine permanently. The reason
+            is missing if the image can return.
         near_pairs: int64 (M, 2). Each row holds the row numbers in `images` of two near duplicates.
+        overlaps: Table (first, second, correlation, shared): the row numbers in `images` of two overlapping tiles, and
+            the values of `overlap_check.Overlap`.
     """
 
     images: pd.DataFrame
@@ -55,6 +59,7 @@ class Selection:
     between_groups: pd.DataFrame
     quarantined: pd.DataFrame
     near_pairs: NDArray[np.int64]
+    overlaps: pd.DataFrame
 
 
 def select(
@@ -63,6 +68,7 @@ def select(
     correlation: float,
     earlier: EarlierGroups | None = None,
     given: pd.Series | None = None,
+    search: OverlapSearch | None = None,
 ) -> Selection:
     """Keep each image once, put images with both labels in quarantine, and find the groups.
 
@@ -72,8 +78,9 @@ def select(
         correlation: Lowest correlation of near duplicates.
         earlier: The groups of earlier versions. Images that are in these groups stay in them. All images of version 0
             were compared with each other when that version was made, so they are not compared again.
-        given: The sample_ids of all images of the sources, if `images` lacks some that are in quarantine already. Such
-            an image keeps its group, in case it returns. None: those of `images`.
+        given: The sample_ids of all images of the sources. `images` can lack some of them, because they are already in
+            quarantine. Such an image keeps its group, in case it returns. None means the sample_ids of `images`.
+        search: How to find overlapping tiles. None does not look for them.
     """
     earlier = earlier or EarlierGroups()
     given = images["sample_id"] if given is None else given
@@ -101,8 +108,11 @@ def select(
     put_in_quarantine(_contested(kept, earlier))
     put_in_quarantine(_in_photos_of_other_groups(kept, contents.photos[(old & usable)[contents.photos.index]]))
     put_in_quarantine(_like_other_groups(kept, pairs[usable[pairs].all(axis=1)]))
-    usable_pairs = pairs[usable[pairs].all(axis=1)]
-    new_groups, between_old_groups = _join(kept, usable, contents.photos, usable_pairs)
+    overlaps = find_overlaps(kept, usable, contents.photos, pairs, earlier, search, index_of_row)
+    put_in_quarantine(_like_other_groups(kept, row_pairs(overlaps)))
+    related = np.concatenate([pairs, row_pairs(overlaps)])
+    related = related[usable[related].all(axis=1)]
+    new_groups, between_old_groups = _join(kept, usable, contents.photos, related)
     put_in_quarantine(between_old_groups)
 
     chosen_rows = np.flatnonzero(usable)
@@ -123,6 +133,7 @@ def select(
         between_groups=quarantine(kept.iloc[list(reasons)], reasons.values()),
         quarantined=_quarantined(earlier, given, chosen["sample_id"]),
         near_pairs=np.searchsorted(chosen_rows, chosen_pairs),
+        overlaps=renumbered(overlaps[usable[row_pairs(overlaps)].all(axis=1)], chosen_rows),
     )
 
 
@@ -148,7 +159,7 @@ def _near_pairs(
 
 
 def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) -> pd.DataFrame:
-    """Return the table `Selection.quarantined`: images of earlier versions that are given now, but not chosen."""
+    """Return the table `Selection.quarantined`: images of earlier versions that are in `given`, but not in `chosen`."""
     sample_ids = earlier.groups["sample_id"]
     missing = among(sample_ids, given) & ~among(sample_ids, chosen)
     table = earlier.groups.loc[missing, ["sample_id", "group_id"]]
@@ -156,7 +167,7 @@ def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) ->
 
 
 def _contested(kept: pd.DataFrame, earlier: EarlierGroups) -> dict[int, str]:
-    """Return the reason for each contested image, by row number."""
+    """Return for each contested image the reason why it stays in quarantine, by row number."""
     reasons = pd.Series(earlier.contested.values(), dtype="str")
     sample_ids = pd.Series(earlier.contested.keys(), dtype="str")
     rows = positions(sample_ids, kept["sample_id"])
@@ -168,8 +179,8 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
     """Find the images of earlier versions that are now in a photo of another group.
 
     This happens if the same file was also ingested with that photo, or if the source now assigns images to different
-    photos. A photo belongs to the group that most of its images have. If versions disagree about a photo, the first
-    version in the list decides.
+    photos. A photo belongs to the group that most of its images have. If versions disagree about a photo, the first of
+    them in the list of versions decides.
 
     Args:
         kept: Images.
@@ -197,9 +208,9 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
 
 def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
-    """Find the images of earlier versions that are near duplicates of images of another group.
+    """Find the images of earlier versions that are near duplicates of images of another group, or overlap them.
 
-    In each pair, one image stays in the data set: the image whose version comes first in the list.
+    Of each such pair, only the image of the earlier version in the list of versions stays in the data set.
 
     Returns:
         The quarantine reason of each image that cannot stay, by row number.
@@ -221,18 +232,18 @@ def _join(
 ) -> tuple[dict[int, str], dict[int, str]]:
     """Give new images a group. Never join two groups of earlier versions.
 
-    We look at two kinds of images only: new images, and old images that are connected with a new image. Two images are
-    connected if they share a photo or are near duplicates.
+    An old image is an image of an earlier version. Two images are connected if they share a photo, are near duplicates,
+    or overlap. We look only at new images, and at old images that are connected with a new image.
 
     Args:
         kept: Images; group_id is missing for new images.
         usable: bool (N,), true for images that are not in quarantine.
         photos: As in `Contents`.
-        pairs: int64 (M, 2), row numbers of usable near duplicates.
+        pairs: int64 (M, 2), row numbers of usable near duplicates and overlapping images.
 
     Returns:
-        Two dictionaries by row number. The first holds the group of each new image. The second holds the quarantine
-        reason of each new image that would join groups of earlier versions.
+        Two dictionaries by row number: the group of each new image, and the quarantine reason of each new image that
+        would join groups of earlier versions.
     """
     from scipy.cluster.hierarchy import DisjointSet
 
@@ -278,13 +289,13 @@ def _name_sets(
 ) -> dict[int, str]:
     """Return the group of each new image, by row number.
 
-    If the image's set has an old group, the image gets that group. If it does not, the set is named after its first
-    photo, or after its smallest sample_id if no photo is known.
+    If the image's set has a group of an earlier version, the image gets that group. Otherwise the new group is named
+    after the set's first photo, or after its smallest sample_id if no photo is known.
 
     Args:
         kept: Images, ordered by sample_id; group_id is missing for new images.
-        connected: Sets of row numbers.
-        group_of_root: Root row of a set -> its old group. Sets without an old group are missing.
+        connected: Sets of row numbers of connected images.
+        group_of_root: Root row of a set -> the group that the set has from an earlier version. Other sets are missing.
         row_of_photo: Photo -> the row number of one of its images.
     """
     group_of_root = dict(group_of_root)
@@ -323,7 +334,7 @@ def _neighbours(pairs: NDArray[np.int64]) -> dict[int, list[int]]:
 def _first_old_image_of_photos(
     photos: pd.DataFrame, old: NDArray[np.bool_], photos_of: dict[int, list[str]]
 ) -> dict[str, int]:
-    """Return the row number of the first old image of each photo, by photo. Photos without new images are omitted."""
+    """Return for each photo with new images the row number of its first image of an earlier version, by photo."""
     wanted = set().union(*photos_of.values())
     found = photos[old[photos.index] & photos["name"].isin(wanted)].drop_duplicates("name")
     return dict(zip(found["name"], found.index.tolist(), strict=True))

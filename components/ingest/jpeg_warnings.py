@@ -1,8 +1,8 @@
 """Catch the warnings of libjpeg about damaged JPEG files.
 
-libjpeg does not refuse a damaged JPEG. It prints a warning, and makes the pixels grey that it cannot read. OpenCV
+libjpeg does not refuse a damaged JPEG. It prints a warning, and fills the pixels that it cannot read with grey. OpenCV
 prints these warnings to stderr, and Pillow drops them. While we decode, we redirect stderr to a temporary file. If the
-file grows, libjpeg has warned. At the end, we write all other lines of the file to stderr.
+file grows, libjpeg has warned. At the end, we write the file's lines to stderr, except the warnings of libjpeg.
 """
 
 import os
@@ -18,13 +18,13 @@ STDERR = 2
 
 
 class Messages:
-    """The text that was written to stderr since `listening` began."""
+    """The text that was written to stderr since the redirection began."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
 
     def size(self) -> int:
-        """Return the number of bytes so far. This is fast, because it is called twice for each file."""
+        """Return the number of bytes so far. This must be fast, because it is called twice for each image."""
         return os.fstat(self._file.fileno()).st_size
 
     def damage_since(self, position: int) -> str:

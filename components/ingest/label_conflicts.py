@@ -1,4 +1,4 @@
-"""Find images with both labels and images whose mask contradicts the label. Give the reasons to quarantine them."""
+"""Find images with both labels, and images whose mask contradicts the label. Say why they are in quarantine."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ MARKED_IN_A_TILE_WITHOUT_CRACK = 0.005
 
 
 def quarantine(images: pd.DataFrame, reasons: Iterable[str]) -> pd.DataFrame:
-    """Return a table (source, path, reason) with one row for each image, in the order of the reasons."""
+    """Return the table (source, path, reason) of images in quarantine. The reasons are in the order of the images."""
     return images[["source", "path"]].assign(reason=pd.array(list(reasons), dtype="str"))
 
 
@@ -60,7 +60,8 @@ def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
     `MARKED_IN_A_TILE_WITHOUT_CRACK` of them.
 
     Args:
-        images: N rows, columns label, mask (missing without a mask), and marked (share of the pixels, 0 to 1).
+        images: N rows with the columns label, mask (a missing value if the image has no mask), and marked (the share of
+            the image's pixels that the mask marks, 0 to 1).
     """
     has_mask = images["mask"].notna()
     empty = (images["label"] == CRACK) & (images["marked"] == 0)
@@ -69,7 +70,7 @@ def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def quarantine_by_mask(images: pd.DataFrame) -> pd.DataFrame:
-    """Quarantine images whose mask contradicts their label: columns source, path, label, mask, marked."""
+    """Quarantine images whose mask contradicts their label. The columns are source, path, label, mask and marked."""
     reasons = []
     for label, mask, marked in zip(images["label"], images["mask"], images["marked"], strict=True):
         share = "no pixel" if marked == 0 else f"{100 * marked:.1f} % of the pixels"

@@ -24,12 +24,12 @@ IMAGES_PER_MESSAGE = 1000
 def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
     """Add columns with the place of each image in the store.
 
-    We know the place if an earlier data set version has the image with the same mask. For all other images, the values
-    are missing.
+    We know the place if an earlier data set version has the image with the same mask. For all other images, these
+    values are missing.
 
     Args:
         images: Columns sample_id and mask_id, and any other columns.
-        places: Columns of `PLACE_TYPES`.
+        places: The places of images in earlier data set versions: columns of `PLACE_TYPES`.
     """
     found = look_up(images["sample_id"], places, "sample_id")
     same_mask = images["mask_id"].fillna("") == found["mask_id"].fillna("")
@@ -44,12 +44,12 @@ def pack(
     Args:
         store: Storage root.
         sources: The sources of the images.
-        images: Columns of the selection.
+        images: The images to pack: the columns of `grouping.Selection.images`.
         folder: Local folder for shards that are not uploaded yet.
 
     Returns:
-        The table of the places of the images, with the index of `images`; and a dict, name of each shard -> its size in
-        bytes.
+        First, a table with the place of each image in the store; it has the index of `images`. Second, a dict: name of
+        each shard -> its size in bytes.
 
     Raises:
         InputError: A file was changed or removed after it was examined.

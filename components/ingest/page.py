@@ -4,14 +4,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from components.ingest.corrected_labels import Corrected
 from components.ingest.corrections_page import corrections_content, show_corrections
+from components.ingest.file_order import MAX_P, file_order_hints
 from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
+from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
+from components.ingest.overlap_page import overlap_content, show_overlaps
+from components.ingest.scaling_note import scaling_note, used_bits_counts
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.ingest.sources.source_listing import cracks_without_mask
@@ -19,14 +22,13 @@ from components.shared.data.image import UPRIGHT, decode, thumbnail
 from components.shared.data.manifest import CLASSES
 from components.shared.page import CellImage, Page
 
-MOSAIC_TILE_PIXELS, MOSAIC_COLUMNS, MOSAIC_MARGIN_PIXELS = 96, 10, 2
 SAMPLE_ROWS = 2
 CLUSTERS_SHOWN = 4
 CONFLICT_IMAGE_PIXELS = 160
 QUARANTINED_FILES_LISTED = 100  # report.json lists all of them
 AUROC_OF_AN_EASY_PREDICTOR = 0.9
 PREDICTORS = {
-    "photo": "the photo it was cut from",
+    "photo": "the photo that the tile was cut from",
     "surface": "surface",
     "source": "source",
     "brightness": "mean brightness",
@@ -42,8 +44,8 @@ def report_content(
     """Return the content of report.json.
 
     Args:
-        sources: The sources.
-        selection: The data set's images and the files that are not part of it.
+        sources: The sources that were ingested.
+        selection: The data set's images, and the files that are not part of the data set.
         corrected: What people's answers changed.
         refused: Table (source, path, reason) of the refused files.
         digest: The data set version's digest.
@@ -58,16 +60,20 @@ def report_content(
         "groups": int(images["group_id"].nunique()),
         "exact_copies": len(selection.copies),
         "near_duplicate_pairs": len(selection.near_pairs),
+        **overlap_content(selection),
         "masks": int(images["mask_id"].notna().sum()),
         "masks_turned": int((images["mask_turn"] != UPRIGHT).sum()),
         "masks_without_image": sum(source.masks_without_image for source in sources),
         "cracks_without_mask": sum(len(cracks_without_mask(source.files)) for source in sources),
+        "scaled": int((images["used_bits"] > 0).sum()),
+        "scaled_from": used_bits_counts(images["used_bits"]),
         "refused": len(refused),
         "conflicts": len(selection.conflicts),
         "between_groups": len(selection.between_groups),
         **corrections_content(corrected, images["sample_id"], quarantine),
         "sources": [_source_report(source, selection, refused) for source in sources],
         "shortcuts": audit_shortcuts(images),
+        "file_order": file_order_hints(images),
         "quarantine": quarantine.to_dict("records"),
         "copies": selection.copies.to_dict("records"),
     }
@@ -118,7 +124,7 @@ def write_page(
         report: From `report_content`.
         selection: The data set's images.
         read: Returns the content of an image, given its index.
-        conflict_pairs: The images with both labels that the page shows. The selection can have more of them.
+        conflict_pairs: The pairs of files with different labels that the page shows. The selection can have more pairs.
         path: File to write.
     """
     page = Page("Data set")
@@ -128,6 +134,8 @@ def write_page(
     _show_shortcuts(page, report["shortcuts"])
     _show_samples(page, selection.images, read)
     _show_near_duplicates(page, selection, read)
+    show_overlaps(page, report, selection, read)
+    _show_file_order(page, report["file_order"])
     _show_quarantine(page, report["quarantine"], conflict_pairs, len(selection.conflict_pairs))
     page.write(path)
 
@@ -135,18 +143,21 @@ def write_page(
 def _show_counts(page: Page, report: dict[str, Any]) -> None:
     page.text(
         f"Data set version `{report['digest'][:12]}`: {report['images']} images from {report['files']} files, in "
-        f"{report['groups']} groups. A group holds the tiles of one photo, or near duplicates. All tiles of a group go "
-        "to the same split."
+        f"{report['groups']} groups. A group holds the tiles of one photo, near duplicates, or overlapping tiles. All "
+        "tiles of a group go to the same split."
     )
     rows = [
         ["in the data set version", report["images"]],
         ["exact copies of another file", report["exact_copies"]],
         ["refused", report["refused"]],
         ["in quarantine: both labels, or a mask that contradicts the label", report["conflicts"]],
-        ["in quarantine: between two groups of earlier data set versions", report["between_groups"]],
-        ["in quarantine: bad images, as people said", report["bad_images"]],
+        ["in quarantine: they belong to several groups of earlier data set versions", report["between_groups"]],
+        ["in quarantine: people called them bad images", report["bad_images"]],
     ]
     page.table(["files", "number"], rows, "Use of the files")
+
+    if report["scaled_from"]:
+        page.text(f"**Depth**: {scaling_note('images', report['scaled_from'])}.")
 
     columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
     headers = ["source", "layout", "files", "images used", "refused", "contradictions", "between groups"]
@@ -174,10 +185,10 @@ def _show_images_by_stratum(page: Page, images: pd.DataFrame) -> None:
 def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -> None:
     page.heading("Shortcuts")
     page.text(
-        "This table shows how well the label can be predicted without looking for a crack. Each of these simple "
-        "predictors has an AUROC: 0.5 means useless, and 1 means perfect. If a predictor has a high AUROC, a network "
-        "can get a high score without recognising cracks. Photo, surface and source predict the label from the share "
-        "of cracks among other images with the same value."
+        "This table shows how well simple predictors predict the label without looking for a crack. An AUROC of 0.5 "
+        "means that a predictor is useless, and 1 means that it is perfect. If a predictor has a high AUROC, a network "
+        "can get a high score without recognising cracks. The predictors photo, surface and source use the share of "
+        "cracks among other images with the same photo, surface or source."
     )
     rows = []
     for name, description in PREDICTORS.items():
@@ -193,18 +204,18 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
         auroc = by_predictor[best]
         if auroc is not None and auroc >= AUROC_OF_AN_EASY_PREDICTOR:
             page.text(
-                f"In {source}, {PREDICTORS[best]} alone separates the classes with an AUROC of {auroc:.3f}. A "
-                "network's high score on these images therefore proves little."
+                f'Column {source}: the predictor "{PREDICTORS[best]}" alone separates the classes with an AUROC of '
+                f"{auroc:.3f}. So a high score of a network on these images proves little."
             )
 
 
 def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]) -> None:
-    """Show the first images of each class. They are a random sample, because images are ordered by content hash."""
+    """Show the first images of each class. They are a random sample, because their order is that of content hashes."""
     for label, name in enumerate(CLASSES):
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
         contents = list(map(read, indices.tolist()))
         rows = [contents[start : start + MOSAIC_COLUMNS] for start in range(0, len(contents), MOSAIC_COLUMNS)]
-        page.image(_mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
+        page.image(mosaic(rows), f"{name}: a random sample", f"Tiles of class {name}")
 
 
 def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int], bytes]) -> None:
@@ -215,9 +226,9 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
 
     page.heading("Near duplicates")
     page.text(
-        f"{tiles} tiles have near duplicates, in {len(clusters)} sets ({len(selection.near_pairs)} pairs). "
-        "Mirrored and rotated tiles count too. Each set stays in one group, so that no model is tested on images that "
-        "it was trained on."
+        f"{tiles} tiles have near duplicates. They form {len(clusters)} sets, with {len(selection.near_pairs)} pairs. "
+        "Mirrored and rotated tiles count too. All tiles of a set are in one group, so that no model is tested on "
+        "images that it was trained on."
     )
     shown = clusters[:CLUSTERS_SHOWN]
     sizes = ", ".join(str(len(cluster)) for cluster in shown)
@@ -225,14 +236,31 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
     for cluster in shown:
         rows.append(list(map(read, cluster[:MOSAIC_COLUMNS])))
     page.image(
-        _mosaic(rows),
+        mosaic(rows),
         f"The largest sets, one in each row; they have {sizes} tiles",
         "Tiles that are near duplicates",
     )
 
 
+def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
+    if not hints:
+        return
+    page.heading("File numbers that may run photo by photo")
+    page.text(
+        "In these folders, a tile resembles the next file much more than a random file of the folder. So the file "
+        "numbers may run photo by photo. The ratio compares the two distances (1: no difference), and p is the result "
+        f"of a permutation test (at most {MAX_P:g} here). We do not form groups from this. If you know where a photo "
+        "begins, name the photos with `ingest.group_pattern`, or in the column `group` of a table. Otherwise, tiles of "
+        "one photo can be in several splits."
+    )
+    rows = [
+        [hint["source"], hint["folder"], hint["files"], f"{hint['ratio']:.2f}", f"{hint['p']:.3f}"] for hint in hints
+    ]
+    page.table(["source", "folder", "tested tiles", "ratio", "p"], rows, "Order of the files")
+
+
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
-    """Return the sets of row numbers that pairs connect, directly or through other rows. The largest set is first."""
+    """Return sets of row numbers, the largest first. Pairs connect the rows of a set, also through other rows."""
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(np.unique(pairs).tolist())
@@ -245,7 +273,10 @@ def _clusters(pairs: np.ndarray) -> list[list[int]]:
 def _show_quarantine(
     page: Page, quarantine: list[dict[str, str]], conflict_pairs: Sequence[ConflictPair], all_pairs: int
 ) -> None:
-    """Show the files in quarantine and some pairs with both labels. `all_pairs` is the number of all such pairs."""
+    """Show the files in quarantine, and some pairs of files that show the same image with different labels.
+
+    `all_pairs` is the number of all such pairs. `conflict_pairs` has only the pairs to show.
+    """
     if not quarantine:
         return
     page.heading("Quarantine")
@@ -268,18 +299,3 @@ def _show_quarantine(
 
 def _small(content: bytes) -> bytes:
     return thumbnail(decode(content), CONFLICT_IMAGE_PIXELS)
-
-
-def _mosaic(rows: list[list[bytes]]) -> bytes:
-    """Return a JPEG that shows each row of images side by side."""
-    columns = max(map(len, rows))
-    canvas = np.full((len(rows) * MOSAIC_TILE_PIXELS, columns * MOSAIC_TILE_PIXELS, 3), 255, np.uint8)
-    side = MOSAIC_TILE_PIXELS - 2 * MOSAIC_MARGIN_PIXELS
-
-    for row, contents in enumerate(rows):
-        for column, content in enumerate(contents):
-            top = row * MOSAIC_TILE_PIXELS + MOSAIC_MARGIN_PIXELS
-            left = column * MOSAIC_TILE_PIXELS + MOSAIC_MARGIN_PIXELS
-            tile = cv2.resize(decode(content), (side, side), interpolation=cv2.INTER_AREA)
-            canvas[top : top + side, left : left + side] = tile
-    return thumbnail(canvas, max(canvas.shape))

@@ -8,18 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from components.ingest.config import IngestConfig
 from components.ingest.corrected_labels import apply_corrections, read_standing
-from components.ingest.earlier_versions import NEAR_DUPLICATES, PHOTOS, QUARANTINED, read_earlier_versions
+from components.ingest.earlier_versions import (
+    NEAR_DUPLICATES,
+    OVERLAP_TYPES,
+    OVERLAPS,
+    PHOTOS,
+    QUARANTINED,
+    read_earlier_versions,
+)
 from components.ingest.examination import examine
 from components.ingest.findings_index import FindingsIndex
 from components.ingest.grouping import Selection, select
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
+from components.ingest.messages import say, say_source
+from components.ingest.overlap_search import OverlapSearch
 from components.ingest.packing import ImageReader, SourceFiles, pack, with_known_places
 from components.ingest.page import ConflictPair, report_content, write_page
 from components.ingest.source_records import (
@@ -27,6 +35,7 @@ from components.ingest.source_records import (
     archives_state,
     fetch_reports,
     files_state,
+    mark_use,
     read_records,
     recorded_versions,
     source_folders,
@@ -40,7 +49,7 @@ from components.shared.data.corrections import Standing
 from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
-from components.shared.events import inform, log, warn
+from components.shared.events import log, warn
 from components.shared.scratch import scratch_folder
 from components.shared.services.store import Store
 
@@ -60,15 +69,15 @@ class Ingested:
 def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Path, config: IngestConfig) -> Ingested:
     """Make a data set version from sources and store it. If the store already has this version, use the stored one.
 
-    The version is named after the digest of its content. The object that we write last makes the version visible. So no
-    reader sees an incomplete version, and a killed ingestion can be repeated. Two ingestions of the same content at the
-    same time write the same version.
+    A version's name is the digest of its content. The object that we write last makes the version visible. So no reader
+    sees an incomplete version, and an ingestion that was killed can be repeated. If two ingestions of the same content
+    run at the same time, they write the same version.
 
     Args:
         data_uri: The sources, as `components/ingest/sources/uri.py` describes them.
         manifest_path: Where to write the manifest.
         page_path: Where to write the data set report, HTML.
-        config: Parameters.
+        config: The parameters of ingestion.
 
     Raises:
         InputError: A source is missing, has no known layout, has only one class, has too few accepted images, or has
@@ -84,37 +93,13 @@ def ingest_dataset(data_uri: str, manifest_path: str | Path, page_path: str | Pa
         shutil.copyfile(reports / PAGE, page_path)
 
         report = json.loads((reports / REPORT).read_bytes())
-        _say(report)
+        say(report)
         counts = {name: value for name, value in report.items() if isinstance(value, int)}
         return Ingested(version.digest, counts)
 
 
-def _say(report: dict[str, Any]) -> None:
-    """Print how each source was read, and which of its files are not used."""
-    for source in report["sources"]:
-        for sentence in source["understood"]:
-            inform(f"{source['source']}: {sentence}")
-        for sentence in source["warnings"]:
-            warn(f"{source['source']}: {sentence}")
-    if report["masks_turned"]:
-        inform(
-            f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
-            "have an EXIF orientation"
-        )
-    if report["corrected"] or report["bad_images"]:
-        inform(
-            f"people's corrections: {report['corrected']} tiles have another label than in their source, and "
-            f"{report['bad_images']} are in quarantine as bad images; the data set report lists them"
-        )
-    if report["disputed"]:
-        warn(
-            f"people disagree about {report['disputed']} tiles, so these keep the label of their source; the data set "
-            "report lists them"
-        )
-
-
 def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
-    """Fetch a version's manifest and check it. So a damaged manifest stops this step, and not a later one."""
+    """Fetch a version's manifest and check it, so that a damaged manifest stops this step and not a later step."""
     path.write_bytes(version.read(store, MANIFEST))
     if read_manifest(path).digest != version.digest:
         raise InputError(
@@ -143,19 +128,27 @@ def _find_or_make(store: Store, uris: list[SourceUri], config: IngestConfig, scr
     The version's reports are put in `reports`.
     """
     folders = source_folders(uris, config)
+    mark_use(store, folders)
     records = read_records(store, folders)
     standing = read_standing(store, config.correction_keys)
 
     state = archives_state(uris, folders, config, standing.digest)
     version = unchanged_version(store, records, state)
+    if version is not None and fetch_reports(store, records, reports):
+        for each in json.loads((reports / REPORT).read_bytes())["sources"]:
+            say_source(each["source"], each["understood"], each["warnings"])
+        return version
+
+    # If the ingestion fails later, people need to know what it recognised.
+    sources = open_sources(uris, config, scratch)
+    for source in sources:
+        say_source(source.name, source.understood, source.warnings)
+    state = state or files_state(sources, folders, config, standing.digest)
+    version = unchanged_version(store, records, state)
     if version is None or not fetch_reports(store, records, reports):
-        sources = open_sources(uris, config, scratch)
-        state = state or files_state(sources, folders, config, standing.digest)
-        version = unchanged_version(store, records, state)
-        if version is None or not fetch_reports(store, records, reports):
-            indexes = [FindingsIndex(store, folder, scratch) for folder in folders]
-            version = _make(store, sources, indexes, records, standing, config, scratch, reports)
-            write_records(store, folders, sources, state, version, reports)
+        indexes = [FindingsIndex(store, folder, scratch) for folder in folders]
+        version = _make(store, sources, indexes, records, standing, config, scratch, reports)
+        write_records(store, folders, sources, state, version, reports)
     return version
 
 
@@ -173,11 +166,11 @@ def _make(
 
     Args:
         store: Storage root.
-        sources: The sources.
-        indexes: The index of each source.
-        records: The record of each source.
+        sources: The sources whose files form the version.
+        indexes: For each source, what earlier ingestions found in its files.
+        records: For each source, the record of its last ingestion; None if it was never ingested.
         standing: People's answers about tiles.
-        config: Parameters.
+        config: The parameters of ingestion.
         scratch: Local folder for temporary files.
         reports: Local folder for the reports; it is created.
     """
@@ -191,7 +184,12 @@ def _make(
     accepted = files[files["reason"].isna()]
     corrected = apply_corrections(accepted, standing)
     selection = select(
-        corrected.images, thumbnails.read, config.near_duplicate, earlier.groups, given=accepted["sample_id"]
+        corrected.images,
+        thumbnails.read,
+        config.near_duplicate,
+        earlier.groups,
+        given=accepted["sample_id"],
+        search=_overlap_search(store, sources, with_known_places(corrected.images, earlier.places), thumbnails, config),
     )
     _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.bad]))
     _check_enough(selection, config)
@@ -226,14 +224,26 @@ def _make(
     return commit(store, digest, folder, used)
 
 
+def _overlap_search(
+    store: Store, sources: list[Source], images: pd.DataFrame, thumbnails: Thumbnails, config: IngestConfig
+) -> OverlapSearch | None:
+    if config.overlap is None:
+        return None
+    # The files that the store does not have must be on this machine.
+    for source in sources:
+        source.bring(images[images["shard"].isna() & (images["source"] == source.name)])
+    reader = ImageReader(store, sources, images)
+    return OverlapSearch(thumbnails.read_landmarks, reader.read, config.overlap)
+
+
 def _examine(
     sources: list[Source], indexes: list[FindingsIndex], config: IngestConfig
 ) -> tuple[pd.DataFrame, Thumbnails]:
     """Examine the files that earlier ingestions have not examined yet.
 
     Returns:
-        A table of the files of all sources, and the thumbnails by the index of this table. The table has the name of
-        the source and what was found in each file. Its column `new` is true for files that were examined now.
+        A table of the files of all sources, and their thumbnails by the index of this table. For each file, the table
+        has the name of its source and what was found in it. The column `new` is true for files that were examined now.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))
@@ -277,15 +287,21 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 
 
 def _write_relations(selection: Selection, folder: Path) -> None:
-    """Write three tables: the near duplicates, the photo of each image, and the images in quarantine.
+    """Write four tables: the near duplicates, the overlaps, the photo of each image, and the images in quarantine.
 
-    Near duplicates must be in the same split, and so must images of one photo. The split step checks both rules with
-    the tables of near duplicates and photos. So the check does not depend on our groups.
+    Two near duplicates must be in the same split. So must two overlapping images, and two images of one photo. The
+    split step checks these rules with the first three tables. So its check does not depend on the groups that we form
+    here.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()
     pairs = pd.DataFrame(names[selection.near_pairs], columns=["first", "second"])
     pairs.astype("str").to_parquet(folder / NEAR_DUPLICATES, compression="zstd")
+
+    overlaps = selection.overlaps.assign(
+        first=names[selection.overlaps["first"]], second=names[selection.overlaps["second"]]
+    )
+    overlaps.astype(OVERLAP_TYPES).to_parquet(folder / OVERLAPS, compression="zstd", index=False)
 
     photos = images[["sample_id"]].assign(photo=images["source"] + ":" + images["photo"]).dropna()
     photos.astype("str").to_parquet(folder / PHOTOS, compression="zstd", index=False)

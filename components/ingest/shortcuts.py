@@ -1,6 +1,7 @@
-"""Measure how well the label can be predicted without looking for a crack. A network may learn such a shortcut.
+"""Measure how well the label can be predicted without looking for a crack.
 
-The predictors are simple properties of an image, such as its brightness or its photo.
+The predictors are simple properties of an image, such as its brightness or its photo. If such a predictor is good, a
+network may learn to use it instead of the crack. We call this a shortcut.
 """
 
 import numpy as np
@@ -9,9 +10,9 @@ from numpy.typing import NDArray
 
 from components.shared.results.metrics import compute_metrics
 
-# For these properties, an image is scored by the labels of other images with the same value.
+# For these properties, the score of an image is computed from the labels of other images with the same value.
 SHARED_VALUES = ("photo", "surface", "source")
-# The number itself is the score. If smaller numbers predict a crack, the score is reversed.
+# For these properties, the value itself is the score. If smaller values predict a crack, the score is reversed.
 MEASUREMENTS = ("brightness", "contrast", "darkest", "file_size")
 ALL_SOURCES = "all"
 ODD_HEX_DIGITS = list("13579bdf")
@@ -32,8 +33,8 @@ def audit_shortcuts(images: pd.DataFrame) -> dict[str, dict[str, float | None]]:
 
     Returns:
         Source ("all" is first) -> predictor -> AUROC from 0 to 1. The AUROC 0.5 means that the predictor is useless.
-        The AUROC is None if it cannot be measured: there is only one class, all images have the same value, or no two
-        images share a value.
+        The AUROC is None if it cannot be measured, because there is only one class, all images have the same value, or
+        no two images share a value.
     """
     table = images[["label", "source", "surface", *MEASUREMENTS]].assign(
         half=images["sample_id"].str[-1].isin(ODD_HEX_DIGITS).astype(int),

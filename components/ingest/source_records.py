@@ -8,8 +8,9 @@ In the store, the folder `sources/KEY/` belongs to one source under one configur
   the first one has this folder. The reports are not stored with the data set version, because different files can
   give the same version.
 - `index/`: what was found in each file (`findings_index.py`).
+- `last-use.txt`: an ingestion writes it when it starts. See `pipelines/store_cleanup.py`.
 
-If somebody deletes these objects, the next ingestion starts without a record. It may then form other groups.
+If somebody deletes these objects, the next ingestion of the source has no record, so it may form other groups.
 """
 
 import datetime
@@ -29,12 +30,14 @@ from components.shared.hashing import digest, file_digest
 from components.shared.services.records import read_record, write_record
 from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
-FORMAT = 6  # increase this number when the fields or the meaning of the records change
+FORMAT = 8  # increase this number when the fields or the meaning of the records change
 PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
 HOW_TO_REPAIR = (
     "restore it from a backup of the store. Without a backup, set store to a new place, because an ingestion "
     "without these records may put images into other groups"
 )
+LAST_USE = "last-use.txt"
+TEXT_OF_LAST_USE = b"The last change of this object is the start of the last ingestion of this source.\n"
 REPORTS_STAY_READABLE = datetime.timedelta(days=1)
 
 
@@ -47,7 +50,7 @@ class Record:
         state: State of all sources and of people's corrections, from `archives_state` or `files_state`.
         version: Digest of the data set version.
         reports: Folder of the reports, a key in the store.
-        files: By name, the sha256 of each report.
+        files: Name of each report -> its sha256.
     """
 
     source: str
@@ -70,8 +73,8 @@ def archives_state(uris: list[SourceUri], folders: list[str], config: IngestConf
 
     Args:
         uris: The sources.
-        folders: The folder of each source.
-        config: Parameters.
+        folders: The folder of each source in the store, from `source_folders`.
+        config: The parameters of ingestion.
         corrections: Digest of people's corrections.
     """
     tags = [archive_tag(uri) for uri in uris]
@@ -83,8 +86,8 @@ def files_state(sources: list[Source], folders: list[str], config: IngestConfig,
 
     Return "" if a file has no tag.
 
-    The digest covers the names and tags of the used files. It also covers our sentences about the unused files, because
-    the reports contain these sentences. The arguments are those of `archives_state`.
+    The digest covers the names and tags of the files that are used. It also covers our sentences about the other files,
+    because the reports contain these sentences. The arguments are those of `archives_state`.
     """
     contents = []
     for source in sources:
@@ -94,6 +97,12 @@ def files_state(sources: list[Source], folders: list[str], config: IngestConfig,
         said = [source.refused, source.understood, source.warnings, source.masks_without_image]
         contents.append([source.name, table_digest(table), *said])
     return digest(folders, config.identity(), contents, corrections)
+
+
+def mark_use(store: Store, folders: list[str]) -> None:
+    """Note in the store that an ingestion starts. So gc keeps the earlier versions that the ingestion may reuse."""
+    for folder in folders:
+        store.put_bytes(f"{folder}/{LAST_USE}", TEXT_OF_LAST_USE)
 
 
 def read_records(store: Store, folders: list[str]) -> list[Record | None]:
@@ -158,8 +167,8 @@ def write_records(
 
     Args:
         store: Storage root.
-        folders: The folder of each source.
-        sources: The sources.
+        folders: The folder of each source in the store.
+        sources: The sources that were ingested.
         state: State of all sources, or "" if a file has no tag.
         version: The data set version that was made from the sources.
         reports: Local folder with the reports.
@@ -176,7 +185,7 @@ def write_records(
 
 
 def _old_reports(store: Store, folder: str, current: str) -> list[str]:
-    """Return the keys of old reports, except reports of the last day, because another ingestion may read these."""
+    """Return the keys of old reports, but not of reports of the last day, which another ingestion may still read."""
     yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
     stored = store.objects(f"{folder}/reports/")
     return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]

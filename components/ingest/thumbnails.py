@@ -1,7 +1,7 @@
-"""Store small grey thumbnails of images, which confirm near duplicates.
+"""Hold the small grey thumbnails and the landmarks of images. They help to find near duplicates and overlaps.
 
-An ingestion reads only few of the thumbnails that earlier ingestions made. So these thumbnails stay on disk and are
-mapped into memory.
+An ingestion needs only a few of those that earlier ingestions made. So they stay on disk, and their files are mapped
+into memory.
 """
 
 from pathlib import Path
@@ -9,49 +9,64 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.ingest.landmarks import LANDMARK, LANDMARKS
+
 THUMBNAIL_SIDE = 32
 ROWS_PER_WRITE = 4096
+# What we store of each image.
+SKETCH = np.dtype([("thumbnail", "u1", (THUMBNAIL_SIDE, THUMBNAIL_SIDE)), ("landmarks", LANDMARK, (LANDMARKS,))])
 
 
 class Thumbnails:
-    """The thumbnails of all files of an ingestion, by row number. Each row is added once."""
+    """The thumbnails and landmarks of all files of an ingestion, by row number. Each row is added once."""
 
     def __init__(self, files: int):
         """Start without thumbnails. `files` is the number of rows."""
-        self._arrays: list[NDArray[np.uint8]] = []
+        self._arrays: list[NDArray] = []
         self._array_of_row = np.zeros(files, np.int64)
         self._position_of_row = np.zeros(files, np.int64)
 
-    def add(self, rows: NDArray[np.int64], array: NDArray[np.uint8], positions: NDArray[np.int64]) -> None:
-        """Add the thumbnails `array[positions]` for `rows`. The array is not copied."""
+    def add(self, rows: NDArray[np.int64], array: NDArray, positions: NDArray[np.int64]) -> None:
+        """Add `array[positions]`, `SKETCH`, for `rows`, in the order of the rows. The array is not copied."""
         self._array_of_row[rows] = len(self._arrays)
         self._position_of_row[rows] = positions
         self._arrays.append(array)
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the thumbnails of rows, uint8 (len(rows), 32, 32)."""
-        thumbnails = blank(len(rows))
+        return self._read(rows, "thumbnail")
+
+    def read_landmarks(self, rows: NDArray[np.int64]) -> NDArray:
+        """Return the landmarks of rows, `LANDMARK` (len(rows), LANDMARKS)."""
+        return self._read(rows, "landmarks")
+
+    def _read(self, rows: NDArray[np.int64], field: str) -> NDArray:
+        values = np.zeros(len(rows), SKETCH[field])
         for number, array in enumerate(self._arrays):
             here = self._array_of_row[rows] == number
-            thumbnails[here] = array[self._position_of_row[rows[here]]]
-        return thumbnails
+            values[here] = array[field][self._position_of_row[rows[here]]]
+        return values
 
     def write(self, rows: NDArray[np.int64], path: Path) -> None:
-        """Write the thumbnails of rows to a file, one after the other, as raw bytes."""
+        """Write the sketches of rows to a file, one after the other, as raw bytes."""
         with open(path, "wb") as file:
             for start in range(0, len(rows), ROWS_PER_WRITE):
-                file.write(self.read(rows[start : start + ROWS_PER_WRITE]).tobytes())
+                written = rows[start : start + ROWS_PER_WRITE]
+                sketches = blank(len(written))
+                sketches["thumbnail"] = self.read(written)
+                sketches["landmarks"] = self.read_landmarks(written)
+                file.write(sketches.tobytes())
 
 
-def blank(number: int) -> NDArray[np.uint8]:
-    """Return black thumbnails to be filled in, uint8 (number, 32, 32)."""
-    return np.zeros((number, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8)
+def blank(number: int) -> NDArray:
+    """Return sketches to be filled in, `SKETCH` (number,): black thumbnails without landmarks."""
+    return np.zeros(number, SKETCH)
 
 
-def open_thumbnails(path: str | Path, number: int) -> NDArray[np.uint8]:
-    """Map a file of thumbnails into memory as uint8 (number, 32, 32). The file can be deleted afterwards.
+def open_thumbnails(path: str | Path, number: int) -> NDArray:
+    """Map a file of sketches into memory as `SKETCH` (number,). The file can be deleted afterwards.
 
     Raises:
-        ValueError: The file does not hold exactly `number` thumbnails.
+        ValueError: The file does not hold exactly `number` sketches.
     """
-    return np.memmap(path, np.uint8, "r").reshape(number, THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return np.memmap(path, SKETCH, "r", shape=(number,))

@@ -1,4 +1,7 @@
-"""The three KFP components of an inspection: `plan` lists photos, `inspect` inspects a share, `join` writes tables."""
+"""The three KFP components of an inspection.
+
+`plan` lists the photos, `inspect` inspects one share of them, and `join` writes the tables, the map and the page.
+"""
 
 from kfp import dsl
 
@@ -7,15 +10,15 @@ from components.container_images import container_image
 
 @dsl.component(base_image=container_image("cpu"), install_kfp_package=False)
 def plan(photos: str, config: str, job: str, listed: dsl.Output[dsl.Artifact]):
-    """List the photos, and choose the model version, so that all shares of the run use the same.
+    """List the photos and choose the model version once, so that all shares use the same photos and the same version.
 
     Args:
         photos: s3://BUCKET/PREFIX of photos. The placeholders {date} and {yesterday} are replaced by dates in UTC.
         config: InspectConfig as JSON.
-        job: The pipeline job's id.
+        job: The id of the pipeline job.
 
     Returns:
-        listed: The photos, the champion's version, and the place of the results, as JSON.
+        listed: The plan as JSON: the photos, the champion's version, and the prefix of the results in the store.
     """
     from components.inspect.config import InspectConfig
     from components.inspect.plan import plan_inspection
@@ -28,13 +31,15 @@ def plan(photos: str, config: str, job: str, listed: dsl.Output[dsl.Artifact]):
 
 @dsl.component(base_image=container_image("gpu"), install_kfp_package=False)
 def inspect(listed: dsl.Input[dsl.Artifact], share: int, config: str, job: str):
-    """Inspect a share of the photos, and write the result of each photo to the store. Finished photos are skipped.
+    """Inspect one share (part) of the photos, and write the result of each photo to the store.
+
+    Photos that were inspected without an error are skipped.
 
     Args:
-        listed: The plan.
-        share: Number of the share, from 1.
+        listed: The plan that the component `plan` wrote.
+        share: Number of the share. The first share has the number 1.
         config: InspectConfig as JSON.
-        job: The pipeline job's id.
+        job: The id of the pipeline job.
     """
     from components.inspect.config import InspectConfig
     from components.inspect.share import inspect_share
@@ -53,16 +58,16 @@ def join(
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Artifact],
 ):
-    """Join the results of all photos in tables, a map and a page, and write them to the store.
+    """Join the results of all photos into tables, a map and a page, and write them to the store.
 
     Args:
-        listed: The plan.
+        listed: The plan that the component `plan` wrote.
         config: InspectConfig as JSON.
-        job: The pipeline job's id.
+        job: The id of the pipeline job.
 
     Returns:
         page: The page of the inspection.
-        summary: The place of the results and the number of photos, as JSON.
+        summary: The prefix of the results, the numbers of photos and findings, and the model version, as JSON.
     """
     from components.inspect.config import InspectConfig
     from components.inspect.join import join_shares

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from components.shared.config import StepConfig
 
-FORMAT = 1  # of what the record of a photo contains and of how it is computed; older records are not used
+# Increase this number when the content of a photo's record, or its computation, changes. Older records are not used.
+FORMAT = 2
 
 
 class InspectConfig(StepConfig):
@@ -21,13 +22,13 @@ class InspectConfig(StepConfig):
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="metres between camera and concrete; with the focal length in EXIF it gives the scale of a photo",
+        description="metres between camera and concrete; the scale of a photo also needs the focal length in EXIF",
     )
     overlap: float = Field(
         default=0.5, ge=0, le=0.9, description="smallest overlap of neighbouring tiles, as a share of a tile's side"
     )
     close_ups: int = Field(
-        default=20, ge=0, description="number of findings of a photo that get a close-up, the most certain first"
+        default=20, ge=0, description="largest number of close-ups of a photo; they show its most certain findings"
     )
     batch_size: int | None = Field(
         default=None, ge=1, description="tiles in a forward pass; None: 16 on a CPU, 256 on a GPU"

@@ -1,4 +1,4 @@
-"""Blend the answers of overlapping tiles into a map of P(crack).
+"""Blend the answers about overlapping tiles into a map of P(crack).
 
 The weight of a tile falls linearly, from 1 at the tile's centre to 0 at the centres of the tiles next to it. So the map
 is the bilinear interpolation between the centres of the tiles, and at each centre it has exactly the tile's P(crack).
@@ -37,7 +37,7 @@ class CrackMap:
     """P(crack) by position.
 
     Attributes:
-        p_crack: float (rows, columns), 0 to 1; NaN where no tile was answered.
+        p_crack: float (rows, columns), 0 to 1; NaN where no tile was classified.
         vertical: The cells from top to bottom.
         horizontal: The cells from left to right.
     """
@@ -48,24 +48,24 @@ class CrackMap:
 
 
 def blend(grid: TileGrid, p_crack: np.ndarray) -> CrackMap:
-    """Blend the answers of the tiles.
+    """Blend the answers about the tiles into a map.
 
     Args:
         grid: The tiles.
         p_crack: P(crack) of each tile, float (rows, columns), 0 to 1; NaN for a tile without data.
     """
     vertical, horizontal = _axis(grid.tops, grid.side), _axis(grid.lefts, grid.side)
-    answered = np.isfinite(p_crack)
+    classified = np.isfinite(p_crack)
 
-    weighted = vertical.weights @ np.where(answered, p_crack, 0) @ horizontal.weights.T
-    weight = vertical.weights @ answered.astype(float) @ horizontal.weights.T
+    weighted = vertical.weights @ np.where(classified, p_crack, 0) @ horizontal.weights.T
+    weight = vertical.weights @ classified.astype(float) @ horizontal.weights.T
     with np.errstate(invalid="ignore"):
         blended = np.where(weight > SMALLEST_WEIGHT, weighted / np.maximum(weight, SMALLEST_WEIGHT), np.nan)
     return CrackMap(blended, vertical, horizontal)
 
 
 def _axis(starts: tuple[int, ...], side: int) -> Axis:
-    """Return the cells along one axis for tiles that start at these pixels."""
+    """Return the cells along one axis. `starts` has the first pixel of each tile along this axis."""
     count = len(starts)
     tile_step = (starts[-1] - starts[0]) / (count - 1) if count > 1 else float(side)
     step = tile_step / CELLS_PER_STEP

@@ -34,15 +34,15 @@ class Finding:
     Attributes:
         triage: CRACK or NEEDS_REVIEW.
         p_max: Largest P(crack) of a tile whose centre is in the region, 0 to 1. If there is no such tile, the largest
-            value of the map in the region.
-        p_mean: Mean of the map in the region, 0 to 1.
+            value of the crack map in the region.
+        p_mean: Mean of the crack map in the region, 0 to 1.
         polygon: Corners (x, y) of the outline, counter-clockwise in the photo, as RFC 7946 demands. The first corner is
             not repeated.
-        length: Length of the region's skeleton. None if the region is wide, or not longer than a tile; then the map
-            does not show where the crack runs.
-        peak: Left and upper edge of the tile with the largest P(crack).
+        length: Length of the region's skeleton. None if the region is wide, or shorter than a tile; then the map does
+            not show where the crack runs.
+        peak: Left and upper edge (x, y) of the tile with the largest P(crack).
         tiles: Number of tiles whose centre is in the region.
-        novelty: Novelty of the tile at the peak; above 1, the answer means little.
+        novelty: Novelty of the tile with the largest P(crack); above 1, the answer means little.
     """
 
     triage: str
@@ -70,25 +70,33 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Region:
-    """Connected cells of a crack map: bool (rows, columns), and the row and column of the map where they begin."""
+    """Connected cells of a crack map.
+
+    Attributes:
+        cells: bool (rows, columns) in the smallest box around the region; true for its cells.
+        top: Row of the map where this box begins.
+        left: Column of the map where this box begins.
+    """
 
     cells: np.ndarray
     top: int
     left: int
 
 
-def find_regions(
+def join_into_findings(
     crack_map: CrackMap, grid: TileGrid, p_crack: np.ndarray, novelty: np.ndarray, threshold: float, low: float | None
 ) -> list[Finding]:
-    """Return the findings of a photo: the cracks first, and the most certain first.
+    """Return the findings of a photo: first the cracks, then the findings that need review.
+
+    Each of the two kinds is sorted from most to least certain.
 
     Args:
         crack_map: The blended answers.
         grid: The tiles.
         p_crack: P(crack) of the tiles, float (rows, columns); NaN for a tile without data.
         novelty: Novelty of the tiles, float (rows, columns); NaN for a tile without data.
-        threshold: From this P(crack) on, a position is a crack, 0 to 1.
-        low: From this P(crack) on, a position needs review. None if the model has no review band.
+        threshold: A position with at least this P(crack) is a crack; from 0 to 1.
+        low: A position with at least this P(crack) needs review. None if the model has no certified review band.
     """
     values = np.nan_to_num(crack_map.p_crack, nan=-1.0)
     cracks, _ = ndimage.label(values >= threshold, NEIGHBOURS)
@@ -96,8 +104,8 @@ def find_regions(
 
     if low is not None and low < threshold:
         unsure, _ = ndimage.label(values >= low, NEIGHBOURS)
-        beside_cracks = np.unique(unsure[cracks > 0])
-        unsure[np.isin(unsure, beside_cracks)] = 0
+        touches_a_crack = np.unique(unsure[cracks > 0])
+        unsure[np.isin(unsure, touches_a_crack)] = 0
         regions += [(NEEDS_REVIEW, region) for region in _regions(unsure)]
 
     found = [_finding(triage, region, crack_map, grid, p_crack, novelty) for triage, region in regions]
@@ -139,7 +147,7 @@ def _finding(
 
 
 def _tiles_inside(region: _Region, crack_map: CrackMap, p_crack: np.ndarray) -> list[tuple[int, int]]:
-    """Return the row and column of each answered tile whose centre is in the region."""
+    """Return the row and column of each classified tile whose centre is in the region."""
     rows, columns = region.cells.shape
     below, right = crack_map.vertical.at_tiles - region.top, crack_map.horizontal.at_tiles - region.left
     tile_rows = np.flatnonzero((below >= 0) & (below < rows))
@@ -169,8 +177,11 @@ def _outline(region: _Region, crack_map: CrackMap, grid: TileGrid) -> tuple[tupl
 
 
 def signed_area(corners: Sequence[Sequence[float]] | np.ndarray) -> float:
-    """Return the area of a polygon, (n, 2) x and y; above 0 if it is counter-clockwise with y upwards."""
-    # Relative to the first corner: positions in degrees differ little, so products of them would lose digits.
+    """Return the signed area of a polygon with the corners (x, y), (n, 2).
+
+    It is positive if the corners run counter-clockwise, on axes where y points up.
+    """
+    # We subtract the first corner. Positions in degrees differ little, so their products would lose digits.
     x, y = (np.asarray(corners) - corners[0]).T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 
@@ -189,7 +200,7 @@ def _length(region: np.ndarray, crack_map: CrackMap, side: int) -> float | None:
 def _skeleton_length(skeleton: np.ndarray, dy: float, dx: float) -> float:
     """Return the length of all lines between neighbouring cells of a skeleton.
 
-    A diagonal is left out if cells beside it already connect its ends. So a corner does not count twice.
+    A diagonal is left out if a cell next to it already connects its ends. So a corner does not count twice.
     """
     down = skeleton[:-1] & skeleton[1:]
     right = skeleton[:, :-1] & skeleton[:, 1:]

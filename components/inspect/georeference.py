@@ -27,7 +27,7 @@ UTM_SCALE, UTM_FALSE_EASTING, UTM_FALSE_NORTHING_SOUTH = 0.9996, 500_000.0, 10_0
 
 @dataclass(frozen=True)
 class Georeference:
-    """Where the pixels of a raster are.
+    """Where the pixels of a raster image are on the Earth.
 
     Attributes:
         affine: (a, b, c, d, e, f): the point (x, y) in pixels, from the upper left corner, is at (a x + b y + c,
@@ -39,7 +39,7 @@ class Georeference:
     epsg: int
 
     def positions(self, corners: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-        """Return longitude and latitude in degrees of points (x, y) in pixels."""
+        """Return the longitude and latitude, in degrees, of each point (x, y) in pixels."""
         a, b, c, d, e, f = self.affine
         positions = []
         for x, y in corners:
@@ -60,7 +60,8 @@ def read_georeference(path: Path) -> tuple[Georeference | None, str]:
     """Read the georeference of a file.
 
     Returns:
-        The georeference; None if the file has none or if it is not supported. And the reason if it is not supported.
+        The georeference, and a note. The georeference is None if the file has none, or has one that is not supported.
+        The note says why a georeference is not supported; in all other cases it is "".
     """
     try:
         with TiffFile(path) as file:
@@ -77,7 +78,7 @@ def read_georeference(path: Path) -> tuple[Georeference | None, str]:
         return Georeference(affine, epsg), ""
     return None, (
         f"its map projection {f'EPSG:{epsg}' if epsg else 'has no EPSG code and'} is not supported, so findings have "
-        "no position; convert it to EPSG:4326 or to UTM on WGS 84 with `gdalwarp -t_srs EPSG:4326`"
+        "no position; convert the file to UTM on WGS 84, for zone 32 north with `gdalwarp -t_srs EPSG:32632`"
     )
 
 

@@ -1,4 +1,4 @@
-"""Join the results of all shares, with the code of the command `inspect`: tables, map and page."""
+"""Join the results of all shares into tables, a map and a page. The code is the same as for the command `inspect`."""
 
 import json
 import shutil
@@ -24,9 +24,9 @@ def join_shares(plan_path: str, config: InspectConfig, page_path: str, summary_p
     """Write the tables, the map and the page about all photos of a plan, and upload them to the results' prefix.
 
     Args:
-        plan_path: The plan.
+        plan_path: File of the plan, JSON.
         config: The store and the settings of the inspection.
-        page_path: File to write: the page.
+        page_path: File to write, HTML.
         summary_path: File to write: JSON with `results` (s3:// prefix), `photos`, `inspected`, `failed`, `findings`,
             and the `version` of the model.
 
@@ -51,7 +51,7 @@ def join_shares(plan_path: str, config: InspectConfig, page_path: str, summary_p
 
 
 def _fetch_photos(plan: Plan, store: Store, folder: Path) -> list[InspectedPhoto]:
-    """Return the results of the photos in the order of the plan. The second of two equal files points to the first."""
+    """Return the results of the photos in the order of the plan. If two files are equal, the second names the first."""
     photos: list[InspectedPhoto] = []
     first_names: dict[str, str] = {}
     for done, photo in enumerate(plan.photos, start=1):
@@ -59,7 +59,7 @@ def _fetch_photos(plan: Plan, store: Store, folder: Path) -> list[InspectedPhoto
         if result is None:
             raise InputError(
                 f"{plan.photos_uri}/{photo.key} has no result in {store.uri}/{plan.results}; start the inspection "
-                "again, which skips the finished photos"
+                "again; the new run skips the finished photos"
             )
         first_name = first_names.setdefault(result.photo_sha256, photo.key) if result.photo_sha256 else photo.key
         photos.append(_inspected(result, first_name, plan, store, folder))

@@ -19,7 +19,7 @@ from components.shared.network.resize import resize
 
 LONGEST = 1600  # pixels of the longer side of an overlay
 JPEG_QUALITY = 85
-STRONGEST_COLOUR = 0.55
+STRONGEST_COLOUR = 0.55  # largest weight of a colour that is drawn over the photo
 CLOSE_UP = 320  # pixels of the side of each half of a close-up
 CLOSE_UP_TILES = 3  # side of the left half, in tiles
 COLOURS = {CRACK: (230, 40, 40), NEEDS_REVIEW: (240, 170, 20)}  # RGB
@@ -29,7 +29,7 @@ TILE_COLOUR = (255, 255, 255)
 def draw_overlay(photo: Photo, crack_map: CrackMap, findings: list[Finding], threshold: float) -> np.ndarray:
     """Draw the photo with its crack map and the numbered outlines of the findings, uint8 (h, w, 3) RGB.
 
-    The colours begin at half of the threshold, so that the concrete stays visible.
+    Pixels whose P(crack) is below half of the threshold get no colour, so that the concrete stays visible.
     """
     small = preview(photo, LONGEST)
     height, width = small.shape[:2]
@@ -76,7 +76,7 @@ def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], networ
     """
     if not findings:
         return []
-    # From top to bottom, so that a TIFF file is read once.
+    # We go from top to bottom, so that each part of a TIFF file is decoded once.
     order = sorted(range(len(findings)), key=lambda index: findings[index].peak[1])
     surroundings, tiles = {}, {}
     for index in order:
@@ -86,14 +86,14 @@ def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], networ
 
     evidence = _evidence(network, [tiles[index] for index in range(len(findings))])
     drawings = []
-    for index, seen in enumerate(evidence):
+    for index, cam_map in enumerate(evidence):
         tile = resize(tiles[index], CLOSE_UP)
-        drawings.append(np.concatenate([surroundings[index], _coloured(tile, seen)], axis=1))
+        drawings.append(np.concatenate([surroundings[index], _coloured(tile, cam_map)], axis=1))
     return drawings
 
 
 def _surroundings(photo: Photo, side: int, finding: Finding) -> np.ndarray:
-    """Draw the part of the photo around a finding's peak, with the outlines of the tile and of the finding."""
+    """Draw the part of the photo around the finding's tile with the largest P(crack), and outline both of them."""
     extent = min(CLOSE_UP_TILES * side, photo.width, photo.height)
     left = int(np.clip(finding.peak[0] + side / 2 - extent / 2, 0, photo.width - extent))
     top = int(np.clip(finding.peak[1] + side / 2 - extent / 2, 0, photo.height - extent))

@@ -1,4 +1,7 @@
-"""The page of an inspection: findings by certainty, a contact sheet, and a map of the photos. It works offline."""
+"""The page of an inspection: findings sorted by certainty, a map of the photos, and their crack maps.
+
+The page works offline.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +9,7 @@ from urllib.parse import quote
 
 from components.inspect.config import InspectConfig
 from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding
-from components.inspect.position_map import TEMPLATES, Place, draw_map
+from components.inspect.position_map import TEMPLATES, MapPoint, draw_map
 from components.inspect.record import OVERLAYS, InspectedPhoto, PhotoRecord, numbered_findings
 from components.inspect.summary import notices, records_of, summary
 from components.inspect.tables import length_mm, photo_triage
@@ -17,13 +20,16 @@ from components.shared.data.novelty import STRANGE
 from components.shared.page import Page, data_uri, templates
 
 PAGE = "inspection.html"
-MOST_FINDINGS, MOST_PHOTOS = 300, 1000  # on the page; the tables have all
+MAX_FINDINGS, MAX_PHOTOS = 300, 1000  # on the page; the tables have all
 CLOSE_UP_WIDTH, THUMBNAIL = 480, 400  # pixels
 TRIAGE_TEXTS = {CRACK: "crack", NEEDS_REVIEW: "needs review", NO_CRACK: "no crack", NO_DATA: "no data"}
 
 
 def write_inspection_page(photos: list[InspectedPhoto], model: Model, config: InspectConfig, folder: Path) -> None:
-    """Write the page into the folder of the results. It embeds small copies of the drawings and links to large ones."""
+    """Write the page into the folder of the results.
+
+    The page embeds small copies of the drawings, and links to the large ones.
+    """
     records = records_of(photos)
     page = Page("Inspection of photos")
     is_clean = bool(records) and all(photo_triage(record) == NO_CRACK for record in records)
@@ -44,15 +50,15 @@ def _add_findings(page: Page, photos: list[InspectedPhoto], folder: Path) -> Non
     found = sorted(numbered_findings(photos), key=lambda item: (item[3].triage != CRACK, -item[3].p_max))
     page.heading("Findings, the most certain first")
     if not found:
-        page.text("The model found nothing above its threshold.")
+        page.text("There are no findings.")
         return
-    if len(found) > MOST_FINDINGS:
-        page.text(f"The page shows the first {MOST_FINDINGS} of {len(found):,} findings; `findings.csv` has all.")
+    if len(found) > MAX_FINDINGS:
+        page.text(f"The page shows the first {MAX_FINDINGS} of {len(found):,} findings; `findings.csv` has all.")
     page.text(
-        "Left: the finding and its surroundings. The white square is its tile with the largest P(crack). Right: this "
-        "tile. The colours show the parts that raise P(crack) (Grad-CAM)."
+        "Left: the finding and its surroundings. The white square is the tile with the largest P(crack) in the "
+        "finding. Right: this tile. The colours show the parts that raise P(crack) (Grad-CAM)."
     )
-    cards = [_finding_card(*item, folder) for item in found[:MOST_FINDINGS]]
+    cards = [_finding_card(*item, folder) for item in found[:MAX_FINDINGS]]
     page.html(_cards("findings", cards, width="26rem", on_paper=2))
 
 
@@ -93,7 +99,7 @@ def _add_map(page: Page, photos: list[InspectedPhoto]) -> None:
             continue
         title = f"{photo.path.name}: {TRIAGE_TEXTS[photo_triage(record)]}"
         places.append(
-            Place(record.facts.longitude, record.facts.latitude, photo_triage(record), title, _anchor(record))
+            MapPoint(record.facts.longitude, record.facts.latitude, photo_triage(record), title, _anchor(record))
         )
     if places:
         page.heading("Map of the photos")
@@ -105,9 +111,9 @@ def _add_photos(page: Page, photos: list[InspectedPhoto], folder: Path) -> None:
     if not inspected:
         return
     page.heading("Photos with their crack maps")
-    if len(inspected) > MOST_PHOTOS:
-        page.text(f"The page shows the first {MOST_PHOTOS} of {len(inspected):,} photos; `photos.csv` has all.")
-    cards = [_photo_card(photo, photo.record, folder) for photo in inspected[:MOST_PHOTOS] if photo.record]
+    if len(inspected) > MAX_PHOTOS:
+        page.text(f"The page shows the first {MAX_PHOTOS} of {len(inspected):,} photos; `photos.csv` has all.")
+    cards = [_photo_card(photo, photo.record, folder) for photo in inspected[:MAX_PHOTOS] if photo.record]
     page.html(_cards("photos", cards, width="19rem", on_paper=3))
 
 
@@ -137,7 +143,7 @@ def _photo_card(photo: InspectedPhoto, record: PhotoRecord, folder: Path) -> dic
 
 
 def _cards(name: str, cards: list[dict[str, Any]], width: str, on_paper: int) -> str:
-    """Return cards with a filter by their kinds."""
+    """Return the HTML of some cards. If they are of several kinds, a filter shows one kind at a time."""
     kinds = [card["kind"] for card in cards]
     options = {kind: f"{text} ({kinds.count(kind)})" for kind, text in TRIAGE_TEXTS.items() if kind in kinds}
     template = templates(TEMPLATES).get_template("cards.html")
@@ -150,25 +156,28 @@ def _add_failed(page: Page, photos: list[InspectedPhoto]) -> None:
         if photo.record is None:
             failed.append([str(photo.path), photo.error or f"same content as {photo.same_as}"])
     if failed:
-        page.heading("Files without a result of their own")
+        page.heading("Files that were not inspected")
         page.table(["file", "reason"], failed)
 
 
 def _add_explanation(page: Page, model: Model, config: InspectConfig) -> None:
     info = model.network.info
+    review = ""
+    if model.low is not None:
+        review = f" A region that touches no crack, with P(crack) at least {model.low:.3g}, needs review."
     training_tile = f"{info.tile_pixels} px" if info.tile_pixels else f"unknown, so {info.input_size} px is used"
     if info.tile_mm is not None:
         training_tile += f", {info.tile_mm:g} mm of concrete"
     page.heading("How to read this page")
     page.text(
-        f"Model `{model.name}` version {model.version} answered overlapping tiles (overlap at least "
+        f"Model `{model.name}` version {model.version} classified overlapping tiles (overlap at least "
         f"{config.overlap:.0%}). Side of its training tiles: {training_tile}. The crack map is the weighted mean of "
-        "the tiles at each position; the weight of a tile falls linearly from its centre to the centres of the tiles "
-        "next to it. A finding is a connected region with P(crack) at least "
-        f"{model.calibration.threshold:.3g}, the model's threshold. Its length follows the middle line of this region, "
-        "so it is as coarse as the tiles. **No width is measured**, because tiles do not show where the edges of a "
-        "crack are. Grad-CAM shows what the network used, which need not be the crack. A photo without a finding is "
-        "not proven to be free of cracks."
+        "the tiles' P(crack) at each position; the weight of a tile falls linearly from its centre to the centres of "
+        "the tiles next to it. A finding is a connected region of the crack map. In a crack, P(crack) is at least "
+        f"{model.calibration.threshold:.3g}, the model's threshold.{review} The length of a finding is the length of "
+        "the region's middle line, so it is as coarse as the tiles. **No width is measured**, because tiles do not "
+        "show where the edges of a crack are. Grad-CAM shows what the network used, which need not be the crack. A "
+        "photo without a finding is not proven to be free of cracks."
     )
 
 
@@ -177,7 +186,7 @@ def _anchor(record: PhotoRecord) -> str:
 
 
 def _embedded(file: Path, longest: int) -> str:
-    """Return a small copy of a drawing as a data URI; "" if somebody removed the file."""
+    """Return a small copy of a drawing as a data URI; "" if the file cannot be read."""
     try:
         return data_uri(thumbnail(decode(file.read_bytes()), longest))
     except (OSError, ImageError):
@@ -185,5 +194,5 @@ def _embedded(file: Path, longest: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """Escape the characters that format text in Markdown. File names often have underscores."""
+    """Escape the characters that would format text in Markdown, such as the underscores of file names."""
     return "".join(f"\\{sign}" if sign in "\\_*[]<>#" else sign for sign in text)

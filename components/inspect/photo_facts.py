@@ -15,8 +15,8 @@ from components.shared.data.image_metadata import Metadata, read_metadata
 from components.shared.data.image_structure import ImageError
 
 BELOW_SEA_LEVEL = 1
-# Without a satellite fix, a camera writes 0, 0, which is in the Atlantic Ocean.
-NO_FIX = 1e-9
+# Without a satellite fix, some cameras write the position 0, 0, which is in the Atlantic Ocean.
+NO_FIX = 1e-9  # degrees; a position that is closer to 0, 0 is ignored
 # A coordinate of XMP: "47,23.55N" or "47,23,33N" (XMP specification, part 2).
 XMP_COORDINATE = re.compile(r"\s*(\d+),(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?\s*([NSEW])\s*", re.IGNORECASE)
 # DJI writes the direction of the camera as an attribute or as an element. The direction of the flight is another value.
@@ -26,7 +26,7 @@ XMP_POSITION = re.compile(rb"exif:GPS(Latitude|Longitude)\s*(?:=\s*[\"']|>)\s*([
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """What is known of a photo besides its pixels. None and "" mean that the file does not say.
+    """What a photo's file says besides its pixels. None and "" mean that the file does not say it.
 
     Attributes:
         taken: Local time, ISO 8601, with the offset from UTC if the camera wrote it.
@@ -36,9 +36,10 @@ class PhotoFacts:
         camera: Make and model.
         orientation: EXIF orientation of the stored pixels, 1 to 8.
         gimbal_yaw: Direction of the camera, degrees clockwise from north, -180 to 180. Only DJI drones write it.
-        focal_length: Millimetres.
-        focal_length_35mm: Focal length with the same diagonal angle of view on film of 36 x 24 mm, millimetres.
-        pixel_pitch: Distance between two pixels on the sensor, millimetres. It is larger if the photo was scaled down.
+        focal_length: Focal length in millimetres.
+        focal_length_35mm: Focal length that has the same diagonal angle of view on film of 36 x 24 mm, millimetres.
+        pixel_pitch: Distance on the sensor between two pixels of the photo, millimetres. It is larger than on the real
+            sensor if the photo was scaled down.
     """
 
     taken: str = ""
@@ -101,7 +102,7 @@ def _camera(exif: Mapping[int, Any]) -> str:
 
 
 def _position(gps: Mapping[int, Any], xmp: bytes) -> tuple[float | None, float | None]:
-    """Return latitude and longitude, or (None, None) if the camera had no position."""
+    """Return latitude and longitude in degrees, or (None, None) if the file has no position."""
     latitude = coordinate(gps.get(GPS.GPSLatitude), gps.get(GPS.GPSLatitudeRef), 90)
     longitude = coordinate(gps.get(GPS.GPSLongitude), gps.get(GPS.GPSLongitudeRef), 180)
     if latitude is None or longitude is None:
@@ -120,7 +121,8 @@ def coordinate(value: Any, reference: Any, largest: float) -> float | None:
     Args:
         value: Degrees, minutes and seconds, or degrees alone. Or a text: a number with a decimal point or comma, or a
             coordinate of XMP such as "47,23.55N".
-        reference: "N", "S", "E" or "W". S and W make the value negative. A negative value stays negative.
+        reference: "N", "S", "E" or "W"; "S" and "W" make the value negative. A value that is negative already stays so.
+            A coordinate of XMP has its own letter.
         largest: Largest absolute value, degrees.
     """
     if isinstance(value, bytes):
@@ -159,7 +161,10 @@ def _gimbal_yaw(xmp: bytes) -> float | None:
 
 
 def _pixel_pitch(exif: Mapping[int, Any], width: int) -> float | None:
-    """Return the distance between two pixels on the sensor. A photo that was scaled later has larger pixels."""
+    """Return the distance on the sensor between two pixels of the photo, in millimetres.
+
+    If the photo was scaled down later, this distance is larger than on the real sensor.
+    """
     millimetres = {2: 25.4, 3: 10.0, 4: 1.0}.get(exif.get(Base.FocalPlaneResolutionUnit, 2))
     resolution = _positive(exif.get(Base.FocalPlaneXResolution))
     if millimetres is None or resolution is None:
@@ -174,7 +179,7 @@ def _positive(value: Any) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number or a rational as a finite float. Return None for 0/0 and for anything else."""
+    """Return a number or a rational as a finite float. Return None if it is not a finite number, such as 0/0."""
     if isinstance(value, tuple) and len(value) == 2:  # tifffile gives rationals as pairs
         value = value[0] / value[1] if value[1] else math.nan
     try:

@@ -1,4 +1,4 @@
-"""Inspect one photo: answer its tiles, blend the answers into a crack map, and join them into findings."""
+"""Inspect one photo: classify its tiles, blend the answers into a crack map, and join its regions into findings."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,26 +10,26 @@ import pandas as pd
 
 from components.inspect.config import InspectConfig
 from components.inspect.crack_map import blend
-from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding, find_regions
+from components.inspect.findings import CRACK, NEEDS_REVIEW, NO_CRACK, NO_DATA, Finding, join_into_findings
 from components.inspect.georeference import Georeference, read_georeference
 from components.inspect.overlays import draw_close_ups, draw_overlay
 from components.inspect.photo_facts import PhotoFacts, read_facts
 from components.inspect.photo_reader import Photo, open_photo
 from components.inspect.record import PhotoRecord, file_stem
 from components.inspect.scale import Scale, find_scale
-from components.inspect.tile_answers import Model, answer_tiles
+from components.inspect.tile_answers import Model, classify_tiles
 from components.inspect.tile_grid import MAX_EMPTY, CutTile, TileGrid, cut_tiles, make_grid, without_data
 from components.shared.data.novelty import STRANGE
 
 
 @dataclass(frozen=True)
 class TileAnswers:
-    """The answers of all tiles of a photo, each (rows, columns). P(crack) and novelty are NaN for tiles without data.
+    """The answers about all tiles of a photo. Each array has the shape (rows, columns) of the grid of tiles.
 
     Attributes:
-        p_crack: float, 0 to 1.
-        novelty: float, from 0.
-        is_empty: bool, tiles without data.
+        p_crack: float, 0 to 1. NaN for tiles without data.
+        novelty: float, at least 0. NaN for tiles without data.
+        is_empty: bool, true for tiles without data.
     """
 
     p_crack: np.ndarray
@@ -42,10 +42,10 @@ class Place:
     """Where and how a photo was taken.
 
     Attributes:
-        facts: What the camera wrote.
-        georeference: Where the pixels of a raster are; None if it is unknown.
-        scale: Millimetres of concrete in a pixel, and where they come from.
-        note: Something about the georeference that the reader must know; "" if there is nothing.
+        facts: What the camera wrote into the file.
+        georeference: The position of each pixel on the Earth; None if it is unknown.
+        scale: Millimetres of concrete per pixel, and how they were found.
+        note: A notice about the georeference for the reader of the results; "" if there is none.
     """
 
     facts: PhotoFacts
@@ -61,7 +61,7 @@ class Inspection:
     Attributes:
         record: What the tables and the page show.
         tiles: One row for each tile: left_px, top_px, triage, p_crack and novelty.
-        drawings: Name -> uint8 (h, w, 3) RGB, the overlay and the close-ups.
+        drawings: The overlay and the close-ups: file name -> uint8 (h, w, 3) RGB.
     """
 
     record: PhotoRecord
@@ -75,7 +75,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
     Args:
         path: Image file.
         sha256: Digest of the file.
-        identity: Digest of all that decides the result; it is kept in the record.
+        identity: Digest of everything that decides the result; it becomes a part of the record.
         model: A registered model version.
         config: Scale, overlap and number of close-ups.
 
@@ -87,13 +87,14 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
     with open_photo(path) as photo:
         place = _find_place(path, photo, config)
         grid = _grid(photo, place.scale, model, config)
-        answers = _answer(photo, grid, model, config.batch_size)
+        answers = _classify(photo, grid, model, config.batch_size)
         crack_map = blend(grid, answers.p_crack)
-        findings = find_regions(crack_map, grid, answers.p_crack, answers.novelty, calibration.threshold, model.low)
-
+        findings = join_into_findings(
+            crack_map, grid, answers.p_crack, answers.novelty, calibration.threshold, model.low
+        )
         overlay = draw_overlay(photo, crack_map, findings, calibration.threshold)
         close_ups = draw_close_ups(photo, grid, findings[: config.close_ups], model.network)
-        seen: dict[str, Any] = {
+        sizes_and_findings: dict[str, Any] = {
             "width": photo.width,
             "height": photo.height,
             "tile_side": grid.side,
@@ -107,7 +108,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
         identity=identity,
         sha256=sha256,
         **_facts_of_model(model),
-        **seen,
+        **sizes_and_findings,
         **_facts_of_place(place, findings),
         **_counts(tiles, has_band=calibration.band is not None),
         overlay=overlay_name,
@@ -130,7 +131,7 @@ def _grid(photo: Photo, scale: Scale, model: Model, config: InspectConfig) -> Ti
 
 
 def _named(stem: str, overlay: np.ndarray, close_ups: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return name -> drawing, the overlay first."""
+    """Return file name -> drawing, the overlay first."""
     drawings = {f"{stem}.jpg": overlay}
     for number, drawn in enumerate(close_ups, start=1):
         drawings[f"{stem}_finding_{number}.jpg"] = drawn
@@ -162,22 +163,22 @@ def _facts_of_place(place: Place, findings: list[Finding]) -> dict[str, Any]:
     }
 
 
-def _answer(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) -> TileAnswers:
-    """Let the model answer the tiles with data of a photo."""
+def _classify(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) -> TileAnswers:
+    """Classify those tiles of a photo that have data."""
     empty = np.ones(grid.shape)
-    asked: list[tuple[int, int]] = []
+    classified: list[tuple[int, int]] = []
 
     def with_data(tiles: Iterable[CutTile]) -> Iterator[np.ndarray]:
         for tile in tiles:
             empty[tile.row, tile.column] = tile.empty
             if tile.empty <= MAX_EMPTY:
-                asked.append((tile.row, tile.column))
+                classified.append((tile.row, tile.column))
                 yield tile.pixels
 
-    answers = list(answer_tiles(model, with_data(cut_tiles(photo, grid)), batch_size))
+    answers = list(classify_tiles(model, with_data(cut_tiles(photo, grid)), batch_size))
     p_crack, novelty = np.full(grid.shape, np.nan), np.full(grid.shape, np.nan)
     if answers:
-        rows, columns = np.array(asked).T
+        rows, columns = np.array(classified).T
         p_crack[rows, columns] = np.concatenate([p for p, _ in answers])
         novelty[rows, columns] = np.concatenate([score for _, score in answers])
 

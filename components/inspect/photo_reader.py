@@ -1,8 +1,8 @@
 """Read photos of any size row by row, so that the memory does not grow with the height of an orthomosaic.
 
-A TIFF file that stores plain 8-bit pixels is read by its own strips or tiles (`tiff_rows.py`). Every other file is
-decoded whole, up to `MAX_PIXELS` of the decoder: JPEG, PNG and HEIF cannot be decoded in parts without decoding all
-that comes before.
+A TIFF file that stores plain 8-bit pixels is read by its strips or TIFF tiles (`tiff_rows.py`). Every other file is
+decoded completely, and may have at most `MAX_PIXELS` pixels. To decode a part of a JPEG, PNG or HEIF file, a decoder
+must also decode everything before this part.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ PREVIEW_BAND_PIXELS = 8_000_000  # pixels of a photo that are in memory at once 
 
 
 class Photo(Protocol):
-    """An open photo, upright."""
+    """An open photo. Its size and its rows are those after the EXIF rotation."""
 
     width: int
     height: int
@@ -35,7 +35,7 @@ def open_photo(path: Path) -> Iterator[Photo]:
     """Open a photo.
 
     Raises:
-        ImageError: The file is not a whole image that we can read.
+        ImageError: The file is damaged, is too large, or is not an image that we can read.
         OSError: The file cannot be read.
     """
     with contextlib.ExitStack() as stack:
@@ -63,7 +63,7 @@ def preview(photo: Photo, longest: int) -> np.ndarray:
 
 
 class _DecodedPhoto:
-    """A photo that is decoded whole."""
+    """A photo whose file is decoded completely."""
 
     def __init__(self, path: Path):
         data = path.read_bytes()

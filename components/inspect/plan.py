@@ -1,7 +1,7 @@
 """Plan an inspection on a cluster: list the photos once, and choose the model version once.
 
-A file that arrives later, or a promotion during the run, then changes nothing: all shares work on the same list with
-the same version. This module loads no network, because it runs in the small container image.
+All shares use the same list and the same version, even if photos are uploaded or a version is promoted during the run.
+This module loads no network, because it runs in the small container image.
 """
 
 import json
@@ -25,13 +25,13 @@ SCHEME = "s3://"
 
 @dataclass(frozen=True)
 class Plan:
-    """What all shares of an inspection agree on.
+    """The photos and the model version of an inspection. All its shares read the same plan.
 
     Attributes:
         photos_uri: The prefix of the photos, s3://BUCKET/PREFIX, with dates in place of {date} and {yesterday}.
         version: The number of the model version.
-        results: Prefix of the results in the store. Other photos, another model version or other settings have another
-            prefix.
+        results: Prefix of the results in the store. It depends on `photos_uri`, on the model version and on the
+            settings.
         photos: The photos, in the order of their keys. A key is relative to `photos_uri`.
     """
 
@@ -41,7 +41,10 @@ class Plan:
     photos: tuple[StoredObject, ...]
 
     def share(self, number: int, shares: int) -> tuple[StoredObject, ...]:
-        """Return the photos of a share, from 1. The shares differ by at most one photo."""
+        """Return the photos of share `number` of `shares`. The first share has the number 1.
+
+        The sizes of the shares differ by at most one photo.
+        """
         return self.photos[number - 1 :: shares]
 
 
@@ -54,8 +57,8 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
         path: File to write, JSON.
 
     Raises:
-        InputError: `uri` is not such a prefix, there is no champion, or there is no photo. If `uri` contains {date}
-            or {yesterday}, a day without photos is an error only if there are no other days either.
+        InputError: `uri` is not an s3:// prefix, there is no champion, or there is no photo. If `uri` contains {date}
+            or {yesterday}, a day without photos is an error only if no other day has files either.
     """
     if not uri.startswith(SCHEME):
         raise InputError(f"photos is {uri!r}; write it as s3://BUCKET/PREFIX, and upload the photos there")
@@ -63,16 +66,16 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
     version = mlflow_runs.version_by_alias(config.model_name, mlflow_runs.CHAMPION)
     if version is None:
         raise InputError(
-            f"the model {config.model_name} has no champion to inspect photos with; run crack-training, then promote "
-            "the model version that it registers"
+            f"the model {config.model_name} has no champion, which an inspection needs; run crack-training, then "
+            "promote the model version that it registers"
         )
 
     filled_in = fill_in_days(uri).rstrip("/")
     photos = _photos_under(filled_in, config.store)
     if not photos and not has_other_days(uri):
         raise InputError(
-            f"there is no photo under {filled_in}; the name of a photo must end in {', '.join(SUFFIXES)}, and the "
-            "photo may be in a subfolder; check the path"
+            f"there is no photo under {filled_in} or its subfolders; check the path; the name of a photo must end in "
+            f"one of {', '.join(SUFFIXES)}"
         )
 
     settings = digest(FORMAT, config.identity())[:12]
@@ -82,7 +85,10 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
 
 
 def _photos_under(uri: str, store_uri: str) -> tuple[StoredObject, ...]:
-    """List the photos. Masks beside photos of the same names, and results of inspections, are left out."""
+    """List the photos, without results of inspections and masks.
+
+    A mask is a file in a folder `masks` next to a photo, with the same name as the photo.
+    """
     source, store = Store(uri), Store(store_uri)
     objects = source.objects()
     if source.bucket == store.bucket:

@@ -15,8 +15,8 @@ COLOURS = {CRACK: "#c62828", NEEDS_REVIEW: "#e09c14", NO_CRACK: "#7d8a96", NO_DA
 
 
 @dataclass(frozen=True)
-class Place:
-    """A photo on the map: its position in degrees, its triage, its title, and the anchor of its card."""
+class MapPoint:
+    """A photo on the map: its position in degrees, its triage, its title, and the HTML anchor of its card."""
 
     longitude: float
     latitude: float
@@ -25,8 +25,11 @@ class Place:
     anchor: str
 
 
-def draw_map(places: list[Place]) -> str:
-    """Return an SVG of at least one place. Distances are right near its middle (equirectangular projection)."""
+def draw_map(places: list[MapPoint]) -> str:
+    """Return an SVG that shows the places. `places` must not be empty.
+
+    Distances are exact only near the middle of the map (equirectangular projection).
+    """
     middle = sum(place.latitude for place in places) / len(places)
     east = [place.longitude * METRES_PER_DEGREE * math.cos(math.radians(middle)) for place in places]
     north = [place.latitude * METRES_PER_DEGREE for place in places]

@@ -1,7 +1,7 @@
 """The record of an inspected photo: one JSON file, which is written when the photo is finished.
 
-A rerun reads the records and skips the photos that are finished. A record holds the digest of the photo's content, of
-the model version and of the settings, so it is not used after any of these has changed.
+A rerun reads the records and skips the photos that are finished. A record contains a digest of the photo's content, the
+model version and the settings. If any of these has changed, the record is not used.
 """
 
 import json
@@ -25,18 +25,17 @@ class PhotoRecord:
     """The result of one photo.
 
     Attributes:
-        identity: Digest of all that decides the result.
+        identity: Digest of everything that decides the result: the photo, the model version and the settings.
         sha256: Digest of the photo's file.
         model: Name of the registered model.
         version: Number of the model version.
-        threshold: A position is a crack from this P(crack) on, 0 to 1.
-        low: A position needs review from this P(crack) on; None if the model has no certified review
-            band.
-        width: Pixels, upright.
-        height: Pixels, upright.
-        facts: What the camera wrote.
-        mm_per_pixel: None if unknown.
-        scale_source: Where the scale comes from, in words.
+        threshold: A position with at least this P(crack) is a crack; from 0 to 1.
+        low: A position with at least this P(crack) needs review. None if the model has no certified review band.
+        width: Width of the photo in pixels, after the EXIF rotation is applied.
+        height: Height of the photo in pixels, after the EXIF rotation is applied.
+        facts: What the camera wrote into the file.
+        mm_per_pixel: Millimetres of concrete per pixel; None if unknown.
+        scale_source: How the scale was found, in words.
         tile_side: Side of a tile in the photo, pixels.
         tiles: Number of all tiles, also of those without data.
         tiles_crack: Number of tiles in which the model sees a crack.
@@ -44,12 +43,12 @@ class PhotoRecord:
         tiles_novel: Number of tiles with a novelty above 1.
         tiles_empty: Number of tiles without data.
         p_max: Largest P(crack) of a tile; None if no tile has data.
-        findings: The most certain first.
+        findings: First the cracks, then the findings that need review, each sorted from most to least certain.
         has_georeference: Whether the position of each pixel is known.
         positions: Longitude and latitude of each corner of each finding's polygon; empty without a georeference.
-        note: Something about the photo that the reader must know; "" if there is nothing.
-        overlay: Name of the drawing with the crack map, in the folder of overlays.
-        close_ups: Names of the close-ups of the first findings, in the folder of overlays.
+        note: A notice about the photo for the reader of the results; "" if there is none.
+        overlay: File name of the drawing with the crack map, in the folder of overlays.
+        close_ups: File names of the close-ups of the first findings, in the folder of overlays.
     """
 
     identity: str
@@ -80,14 +79,14 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class InspectedPhoto:
-    """A photo that the caller gave.
+    """A photo that was given for inspection, with its result or the reason why it has none.
 
     Attributes:
-        path: As the caller named it.
+        path: Path or key of the photo, as it was given.
         record: The result; None if there is none.
-        error: Why there is no result; "" if there is one.
-        same_as: The path that was given before with the same content; "" if there is none.
-        is_reused: Whether an earlier call finished the photo.
+        error: Why the photo could not be inspected; "" if there is no error.
+        same_as: Path of an earlier photo with the same content; "" if there is none.
+        is_reused: Whether the record was written by an earlier call.
     """
 
     path: Path
@@ -106,7 +105,7 @@ def numbered_findings(photos: list[InspectedPhoto]) -> Iterator[tuple[InspectedP
 
 
 def file_stem(photo: Path, sha256: str) -> str:
-    """Return the part of file names that is the same for all files about a photo: its name and its digest."""
+    """Return the start of the names of all files about a photo: the photo's name and its digest."""
     name = re.sub(r"[^\w.+-]+", "_", photo.stem)[:LONGEST_NAME]
     return f"{name}-{sha256[:12]}"
 
@@ -118,7 +117,10 @@ def write_record(record: PhotoRecord, path: Path) -> None:
 
 
 def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:
-    """Return a record; None if there is none with this identity. Without an identity, return any record."""
+    """Return the record in a file, or None if it cannot be read or has another identity.
+
+    If `identity` is None, every identity is accepted.
+    """
     try:
         record = load_record(path)
     except (OSError, ValueError, KeyError, TypeError):
@@ -127,7 +129,7 @@ def read_record(path: Path, identity: str | None = None) -> PhotoRecord | None:
 
 
 def load_record(path: Path) -> PhotoRecord:
-    """Return a record.
+    """Return the record in a file.
 
     Raises:
         OSError: The file cannot be read.
@@ -135,7 +137,7 @@ def load_record(path: Path) -> PhotoRecord:
     """
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if stored.pop("record") != FORMAT:
-        raise ValueError(f"{path} is a record of another release; its format must be {FORMAT}")
+        raise ValueError(f"{path} was written by another release; its format must be {FORMAT}")
     facts = PhotoFacts(**stored.pop("facts"))
     findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
     return PhotoRecord(**stored, facts=facts, findings=findings)

@@ -1,4 +1,4 @@
-"""Inspect photos: cut them into tiles, answer the tiles, join the answers into findings, and write the results.
+"""Inspect photos: cut them into tiles, classify the tiles, join the answers into findings, and write the results.
 
 The results of a photo are written as soon as it is finished. So if an inspection is killed, the next call continues
 with the first unfinished photo. The tables are built from the records of all photos.
@@ -27,23 +27,24 @@ from components.shared.atomic_file import atomic_file
 from components.shared.data.image_structure import ImageError
 from components.shared.errors import InputError
 from components.shared.hashing import digest, file_digest
+from components.shared.regular_file import reason
 
 
 def inspect_photos(
     paths: list[Path], model: Model, config: InspectConfig, folder: Path, progress: Callable[[str], None]
 ) -> list[InspectedPhoto]:
-    """Inspect photos, and return the result of each one, in order. Photos that are finished are not inspected again.
+    """Inspect photos, and return one result for each path, in order. Finished photos are not inspected again.
 
     Args:
         paths: Image files.
         model: A registered model version.
         config: Scale, overlap and number of close-ups.
-        folder: Folder to write: a record, a table of tiles, an overlay and close-ups of each photo.
+        folder: Folder for the results. Each photo gets a record, a table of tiles, an overlay and close-ups.
         progress: Called after each photo, with its path.
 
     Raises:
         OSError: A result cannot be written.
-        InputError: A folder cannot be written to.
+        InputError: A folder of the results cannot be written to.
     """
     inspected: list[InspectedPhoto] = []
     first_paths: dict[str, Path] = {}
@@ -58,12 +59,12 @@ def _inspect_once(
 ) -> InspectedPhoto:
     """Inspect a photo, unless its content was inspected before.
 
-    `first_paths` has the path of each photo so far, by digest. This photo is added to it.
+    `first_paths` maps the digest of each photo so far to its path. This photo is added to it.
     """
     try:
         sha256 = file_digest(path)
     except OSError as error:
-        return InspectedPhoto(path, error=str(error))
+        return InspectedPhoto(path, error=reason(error))
 
     if sha256 in first_paths:
         return InspectedPhoto(path, same_as=str(first_paths[sha256]))
@@ -77,7 +78,9 @@ def _inspect_once(
 
     try:
         inspection = inspect_photo(path, sha256, identity, model, config)
-    except (ImageError, OSError) as error:
+    except OSError as error:
+        return InspectedPhoto(path, error=reason(error))
+    except ImageError as error:
         return InspectedPhoto(path, error=str(error))
 
     _write(inspection, file_stem(path, sha256), record_file, folder)
@@ -85,7 +88,7 @@ def _inspect_once(
 
 
 def _write(inspection: Inspection, stem: str, record_file: Path, folder: Path) -> None:
-    """Write the results of a photo, and replace those of other settings.
+    """Write the results of a photo, and replace its results of an earlier call.
 
     The record is written last, so a photo with a record is complete.
     """

@@ -1,4 +1,4 @@
-"""Find out how much concrete a pixel of a photo shows."""
+"""Find the scale of a photo: how many millimetres of concrete a pixel shows."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Scale:
 
     Attributes:
         mm_per_pixel: Millimetres of concrete per pixel; None if unknown. Then all lengths are in pixels.
-        source: Where the scale comes from, in words.
+        source: How the scale was found, in words.
     """
 
     mm_per_pixel: float | None = None
@@ -27,7 +27,7 @@ class Scale:
 
         Args:
             pixels: Side of a training tile, pixels.
-            millimetres: Side of a training tile on the concrete. None if unknown; then the result is `pixels`.
+            millimetres: Side of the concrete that a training tile shows. None if unknown; then the result is `pixels`.
         """
         if self.mm_per_pixel is None or millimetres is None:
             return pixels
@@ -42,13 +42,13 @@ def find_scale(
     width: int,
     height: int,
 ) -> Scale:
-    """Return the first scale that is known: the given one, that of the map projection, that of lens and distance.
+    """Return the first known scale: the given scale, the scale of the map projection, or that of lens and distance.
 
     Args:
-        given: Millimetres per pixel.
-        distance: Metres between the camera and the concrete, which should be parallel to the sensor.
-        facts: Focal length and sensor.
-        georeference: Georeference of an orthomosaic.
+        given: Scale that the user gave, millimetres of concrete per pixel; None if the user gave none.
+        distance: Metres between the camera and the concrete, which should be parallel to the sensor; None if unknown.
+        facts: What the camera wrote: focal length and pixel pitch.
+        georeference: Georeference of an orthomosaic; None if the photo has none.
         width: Width of the photo, pixels.
         height: Height of the photo, pixels.
 

@@ -1,4 +1,7 @@
-"""Inspect a share of the photos on a cluster, with the code of the command `inspect`, one photo after the other."""
+"""Inspect one share (part) of the photos on a cluster, one photo after another.
+
+The code is the same as for the command `inspect`.
+"""
 
 import tempfile
 from pathlib import Path, PurePosixPath
@@ -18,10 +21,12 @@ from components.shared.services.version_files import version_files
 
 
 def inspect_share(plan_path: str, share: int, config: InspectConfig) -> None:
-    """Inspect the photos of a share that have no result yet. A photo that cannot be read gets a record with the reason.
+    """Inspect one share (part) of the planned photos. Skip the photos that were inspected without an error.
+
+    A photo that cannot be read gets a record with the reason.
 
     Args:
-        plan_path: The plan.
+        plan_path: File of the plan, JSON.
         share: Number of the share, from 1 to `config.shares`.
         config: The store and the settings of the inspection.
 
@@ -56,7 +61,7 @@ def _needs_inspection(store: Store, plan: Plan, photo: StoredObject) -> bool:
 def _inspect(
     photo: StoredObject, plan: Plan, model: Model, config: InspectConfig, store: Store, reader: ForeignObjects
 ) -> None:
-    """Inspect a photo in a folder of its own, so that the pod's disk holds the files of one photo only."""
+    """Inspect a photo in a temporary folder, so that the pod's disk holds the files of one photo at a time."""
     try:
         data = reader.read(photo)
     except (MissingObjectError, DamagedObjectError) as error:
@@ -68,7 +73,7 @@ def _inspect(
         folder = Path(scratch) / "results"
         local = Path(scratch) / _file_name(photo.key)
         local.write_bytes(data)
-        del data  # the reader of the photo decides how much of it is in memory
+        del data  # `inspect_photos` reads the file, and keeps only a part of a large TIFF file in memory
 
         (inspected,) = inspect_photos([local], model, config, folder, lambda _: None)
         if inspected.record is None:

@@ -1,7 +1,7 @@
 """The result of one photo in the store: its files, and a record that is written last.
 
-A pod that is started again, and a later run, skip the photos that have a record. The record has the sha256 of every
-file, so files that were changed or damaged in the store are noticed.
+A pod that is started again, and a later run, skip the photos that have a record without an error. The record has the
+sha256 of every file, so files that were changed or damaged in the store are noticed.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def stored_result(store: Store, results: str, photo: StoredObject) -> StoredResu
     Args:
         store: The storage root.
         results: Prefix of the results in the store.
-        photo: The photo. After it was uploaded again, it has no result.
+        photo: The photo. If it was uploaded again since the inspection, the earlier result does not count.
     """
     try:
         return read_record(store, _key(results, photo), StoredResult, "the photo is inspected again")

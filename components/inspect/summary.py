@@ -1,4 +1,4 @@
-"""Say in sentences what an inspection found, and what its reader must know."""
+"""Say in sentences what an inspection found, and what the reader of the results must know."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ from components.inspect.tile_answers import Model
 from components.shared.data.novelty import USUAL_SHARE_OF_STRANGE
 
 # If the model sees a crack in more tiles than this, a finding does not show where the crack is.
-USUAL_SHARE_OF_CRACKS = 0.5
+MAX_PLAUSIBLE_CRACK_SHARE = 0.5
 
 
 def records_of(photos: list[InspectedPhoto]) -> list[PhotoRecord]:
@@ -38,7 +38,7 @@ def _count(number: int, thing: str) -> str:
 
 
 def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
-    """Return what the reader must know, one sentence each."""
+    """Return the notices for the reader of the results, one sentence for each notice."""
     records = records_of(photos)
     found = [
         _tile_notice(records, model),
@@ -48,11 +48,11 @@ def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
         _cover_notice(records),
         _triage_notice(records),
     ]
-    doubles = [photo for photo in photos if photo.same_as]
-    if doubles:
+    duplicates = [photo for photo in photos if photo.same_as]
+    if duplicates:
         found.append(
-            f"files that were not inspected, because another file has the same content: {len(doubles):,}, such as "
-            f"{doubles[0].path} (the same as {doubles[0].same_as})"
+            f"files that were not inspected, because another file has the same content: {len(duplicates):,}, such as "
+            f"{duplicates[0].path} (the same as {duplicates[0].same_as})"
         )
     noted = [photo for photo in photos if photo.record is not None and photo.record.note]
     if noted and noted[0].record:
@@ -73,8 +73,8 @@ def _tile_notice(records: list[PhotoRecord], model: Model) -> str:
         )
     if info.tile_mm is None and any(record.mm_per_pixel is not None for record in records):
         return (
-            f"the model does not know how much concrete its training tiles show, so tiles have {info.tile_pixels} px "
-            "at any scale; the scale only turns lengths into millimetres"
+            f"it is unknown how much concrete the training tiles of the model show, so tiles have {info.tile_pixels} "
+            "px at every scale; the scale only converts lengths into millimetres"
         )
     return ""
 
@@ -95,7 +95,7 @@ def _position_notice(records: list[PhotoRecord]) -> str:
 
 
 def _novelty_notice(records: list[PhotoRecord]) -> str:
-    strange = sum(record.tiles_novel > USUAL_SHARE_OF_STRANGE * _answered(record) for record in records)
+    strange = sum(record.tiles_novel > USUAL_SHARE_OF_STRANGE * _classified(record) for record in records)
     if not strange:
         return ""
     return (
@@ -105,16 +105,17 @@ def _novelty_notice(records: list[PhotoRecord]) -> str:
 
 
 def _cover_notice(records: list[PhotoRecord]) -> str:
-    covered = sum(record.tiles_crack > USUAL_SHARE_OF_CRACKS * _answered(record) for record in records)
+    covered = sum(record.tiles_crack > MAX_PLAUSIBLE_CRACK_SHARE * _classified(record) for record in records)
     if not covered:
         return ""
     return (
         f"warning: in {covered:,} of {len(records):,} photos, the model sees a crack in more than half of the "
-        "tiles, so the findings there do not show where it is; check the scale, and try the model on labelled tiles"
+        "tiles, so the findings there do not show where the crack is; check the scale, and test the model on labelled "
+        "tiles"
     )
 
 
-def _answered(record: PhotoRecord) -> int:
+def _classified(record: PhotoRecord) -> int:
     return record.tiles - record.tiles_empty
 
 
@@ -122,8 +123,8 @@ def _triage_notice(records: list[PhotoRecord]) -> str:
     if not records or records[0].low is not None:
         return ""
     if records[0].tiles_review is None:
-        return "the model was registered without a review band, so nothing is marked as needs review"
+        return "the model was registered without a review band, so no tile is marked as needs review"
     return (
-        "the model was validated on too few photos for a review band, so every tile without a crack needs review; only "
-        "cracks are listed as findings"
+        "the model was validated on too few photos for a certified review band, so every tile that is not called crack "
+        "needs review; only cracks are listed as findings"
     )

@@ -22,7 +22,7 @@ PHOTO_COLUMNS = (
     "version",
 )  # fmt: skip
 TABLES = ("photos.csv", "findings.csv", "findings.geojson")
-DEGREE_DIGITS = 8  # a millimetre
+DEGREE_DIGITS = 8  # digits after the decimal point; the last one is about a millimetre
 
 
 def write_tables(photos: list[InspectedPhoto], folder: Path) -> None:
@@ -35,7 +35,7 @@ def write_tables(photos: list[InspectedPhoto], folder: Path) -> None:
 
 
 def photo_triage(record: PhotoRecord) -> str:
-    """Return the triage of a photo: that of its most serious finding or tile."""
+    """Return the triage of a photo: the triage of its most serious finding or tile."""
     found = {finding.triage for finding in record.findings}
     if CRACK in found:
         return CRACK
@@ -54,8 +54,8 @@ def length_mm(finding: Finding, record: PhotoRecord) -> float | None:
 def geojson(photos: list[InspectedPhoto]) -> dict[str, Any]:
     """Return the findings as a FeatureCollection of RFC 7946: longitude and latitude on WGS 84.
 
-    If the photo is georeferenced, the geometry of a finding is its outline. Otherwise it is the position that the
-    camera wrote, or null if there is none.
+    If the photo is georeferenced, the geometry of a finding is the outline of the finding. Otherwise it is the position
+    that the camera wrote, or null if the camera wrote none.
     """
     features = []
     for photo, record, number, finding in numbered_findings(photos):
@@ -112,7 +112,10 @@ def _finding_row(photo: InspectedPhoto, record: PhotoRecord, number: int, findin
 
 
 def _position(record: PhotoRecord, number: int) -> tuple[float | None, float | None, str]:
-    """Return latitude, longitude, and what is there: the finding (the middle of its outline) or the photo."""
+    """Return latitude and longitude, and "finding", "photo" or "", which says what has this position.
+
+    The position of a finding is the mean of the corners of its outline.
+    """
     if record.positions:
         ring = record.positions[number - 1]
         longitude, latitude = (sum(values) / len(ring) for values in zip(*ring, strict=True))

@@ -1,7 +1,7 @@
-"""Read rows of a TIFF, BigTIFF or GeoTIFF file by its strips or tiles.
+"""Read rows of a TIFF, BigTIFF or GeoTIFF file by its segments, which are strips or TIFF tiles.
 
-Only the strips or tiles of the requested rows are in memory. They stay there until a caller requests later rows. So if
-a caller reads a photo from top to bottom, each strip or tile is decoded once.
+Only the segments of the requested rows are in memory. They stay there until a caller requests later rows. So if a
+caller reads a photo from top to bottom, each segment is decoded once.
 """
 
 import contextlib
@@ -14,11 +14,10 @@ import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPage, memmap
 
 from components.shared.data.image import EXIF_ORIENTATION, TIFF_NO_DATA, UPRIGHT
-from components.shared.data.image_structure import MAX_PIXELS, ImageError
+from components.shared.data.image_structure import MAX_PIXELS, TIFF_STARTS, ImageError, check_tiff
 
-TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 ALPHA = (1, 2)  # kinds of an extra sample: premultiplied or plain transparency
-# Rows of strips or tiles that are larger than this would need too much memory.
+# If one row of segments has more pixels than this, it would need too much memory.
 MAX_SEGMENT_PIXELS = 100_000_000
 
 
@@ -27,7 +26,8 @@ class Rows(NamedTuple):
 
     Attributes:
         pixels: uint8 (rows, width, 3) RGB.
-        empty: bool (rows, width), pixels that the file marks as without data; None if it marks none.
+        empty: bool (rows, width), true for pixels that have no data by the file's transparency, mask or no-data value.
+            None if the file has none of these.
     """
 
     pixels: np.ndarray
@@ -51,16 +51,20 @@ def open_tiff(path: Path) -> Iterator["TiffRows | None"]:
         try:
             file = stack.enter_context(TiffFile(path))
             page = file.pages.first
-            obstacle = _obstacle(page)
+            mask = check_tiff(file)
+            obstacle = _obstacle(page) or (_obstacle_of_mask(mask) if mask else "")
+        except ImageError:
+            raise
         except Exception as error:  # tifffile raises many kinds of errors for damaged files
             raise ImageError(f"not a readable TIFF file: {error}") from error
 
         if obstacle and page.imagewidth * page.imagelength > MAX_PIXELS:
             raise ImageError(
-                f"{page.imagewidth}x{page.imagelength} pixels can only be read by parts, but {obstacle}; save it with "
-                "8 bits per channel, in tiles, uncompressed or with DEFLATE compression"
+                f"{page.imagewidth}x{page.imagelength} pixels are too many to decode the file at once, and it cannot "
+                f"be read in parts, because {obstacle}; save it with 8 bits per channel and in TIFF tiles, "
+                "uncompressed or with DEFLATE compression"
             )
-        yield None if obstacle else TiffRows(path, file, page)
+        yield None if obstacle else TiffRows(path, file, page, mask)
 
 
 def _obstacle(page: Any) -> str:
@@ -73,9 +77,17 @@ def _obstacle(page: Any) -> str:
         return "its channels are stored separately"
     if page.tags.valueof(EXIF_ORIENTATION, UPRIGHT) != UPRIGHT:
         return "it is stored rotated or mirrored"
-    if page.is_memmappable:
-        return ""
+    return "" if page.is_memmappable else _obstacle_of_segments(page)
 
+
+def _obstacle_of_mask(mask: Any) -> str:
+    """Return why a mask cannot be read by rows, or "" if it can be."""
+    if mask.samplesperpixel != 1:
+        return f"its mask has {mask.samplesperpixel} channels"
+    return _obstacle_of_segments(mask)
+
+
+def _obstacle_of_segments(page: Any) -> str:
     segment_rows = page.tilelength if page.is_tiled else page.rowsperstrip
     if min(segment_rows, page.imagelength) * page.imagewidth > MAX_SEGMENT_PIXELS:
         return f"its strips or tiles are {segment_rows} pixels high"
@@ -88,71 +100,85 @@ def _obstacle(page: Any) -> str:
 
 
 class TiffRows:
-    """An open TIFF file. It has what `photo_reader.Photo` describes."""
+    """An open TIFF file. It implements the protocol `photo_reader.Photo`."""
 
-    def __init__(self, path: Path, file: TiffFile, page: TiffPage | Any):
-        """Prepare to read a page that has no `_obstacle`."""
+    def __init__(self, path: Path, file: TiffFile, page: TiffPage | Any, mask: TiffPage | None):
+        """Prepare to read a TIFF page and its mask by rows. `_obstacle` and `_obstacle_of_mask` must be ""."""
         self.width, self.height = int(page.imagewidth), int(page.imagelength)
-        self._file = file
         self._page = page
-        self._mapped = memmap(path, page=0, mode="r") if page.is_memmappable else None
-        self._segments: dict[int, np.ndarray] = {}  # row of strips or tiles -> its pixels, (rows, width, samples)
         self._no_data = _number(page.tags.valueof(TIFF_NO_DATA))
+        self._mapped = memmap(path, page=0, mode="r") if page.is_memmappable else None
+        self._segments = _Segments(file, page, missing=self._no_data or 0)
+        self._mask = None if mask is None else _Segments(file, mask, missing=0)
 
     def rows(self, top: int, bottom: int) -> Rows:
         """Return the rows from `top` to `bottom` - 1.
 
         Raises:
-            ImageError: A strip or tile is damaged.
+            ImageError: A segment is damaged.
         """
-        stored = self._stored(top, bottom)
-        colours, alpha = _colours_and_alpha(stored, self._page)
-        empty = None
+        colours, alpha = _colours_and_alpha(self._stored(top, bottom), self._page)
+        empty = []
         if self._no_data is not None:
-            empty = (colours == self._no_data).all(axis=2)
+            empty.append((colours == self._no_data).all(axis=2))
         if alpha is not None:
-            transparent = alpha == 0
-            empty = transparent if empty is None else empty | transparent
+            empty.append(alpha == 0)
+        if self._mask is not None:
+            empty.append(self._mask.rows(top, bottom)[..., 0] == 0)
         if colours.shape[2] == 1:
             colours = np.repeat(colours, 3, axis=2)
-        return Rows(np.ascontiguousarray(colours), empty)
+        return Rows(np.ascontiguousarray(colours), np.logical_or.reduce(empty) if empty else None)
 
     def _stored(self, top: int, bottom: int) -> np.ndarray:
         """Return rows as they are stored, uint8 (rows, width, samples)."""
-        samples = self._page.samplesperpixel
-        if self._mapped is not None:
-            mapped = self._mapped.reshape(self.height, self.width, samples)
-            return np.array(mapped[top:bottom])
+        if self._mapped is None:
+            return self._segments.rows(top, bottom)
+        mapped = self._mapped.reshape(self.height, self.width, self._page.samplesperpixel)
+        return np.array(mapped[top:bottom])
 
+
+class _Segments:
+    """The strips or TIFF tiles of a TIFF page. Those of the last rows that were read are in memory."""
+
+    def __init__(self, file: TiffFile, page: TiffPage | Any, missing: float):
+        """Prepare to read a page. `missing` is the value of the pixels in segments that the file does not store."""
+        self._file = file
+        self._page = page
+        self._missing = np.uint8(missing)
+        self._rows: dict[int, np.ndarray] = {}  # row of segments -> its pixels, (rows, width, samples)
+
+    def rows(self, top: int, bottom: int) -> np.ndarray:
+        """Return rows as they are stored, uint8 (rows, width, samples)."""
         height = self._segment_height()
         first, last = top // height, (bottom - 1) // height
-        self._segments = {row: pixels for row, pixels in self._segments.items() if row >= first}
+        self._rows = {row: pixels for row, pixels in self._rows.items() if row >= first}
         for row in range(first, last + 1):
-            if row not in self._segments:
-                self._segments[row] = self._read(row)
-        joined = np.concatenate([self._segments[row] for row in range(first, last + 1)])
+            if row not in self._rows:
+                self._rows[row] = self._read(row)
+        joined = np.concatenate([self._rows[row] for row in range(first, last + 1)])
         return joined[top - first * height : bottom - first * height]
 
     def _segment_height(self) -> int:
         page = self._page
-        return int(min(page.tilelength if page.is_tiled else page.rowsperstrip, self.height))
+        return int(min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength))
 
     def _read(self, row: int) -> np.ndarray:
-        """Decode a row of strips or tiles. A missing strip or tile gets the file's value for no data, or 0."""
+        """Decode a row of segments."""
         page, height = self._page, self._segment_height()
-        across = math.ceil(self.width / page.tilewidth) if page.is_tiled else 1
-        shape = (min(height, self.height - row * height), self.width, page.samplesperpixel)
-        pixels = np.full(shape, np.uint8(self._no_data or 0))
+        width = int(page.imagewidth)
+        across = math.ceil(width / page.tilewidth) if page.is_tiled else 1
+        shape = (min(height, int(page.imagelength) - row * height), width, page.samplesperpixel)
+        pixels = np.full(shape, self._missing)
 
         for index in range(row * across, (row + 1) * across):
             segment, left = self._decode(index)
             if segment is not None:
-                part = segment[: shape[0], : self.width - left]
+                part = segment[: shape[0], : width - left]
                 pixels[: part.shape[0], left : left + part.shape[1]] = part
         return pixels
 
     def _decode(self, index: int) -> tuple[np.ndarray | None, int]:
-        """Return a strip or tile, uint8 (rows, columns, samples), and its left edge in the photo."""
+        """Return a segment, uint8 (rows, columns, samples), and its left edge in the photo. A missing one is None."""
         page = self._page
         try:
             self._file.filehandle.seek(page.dataoffsets[index])
@@ -165,7 +191,10 @@ class TiffRows:
 
 
 def _colours_and_alpha(stored: np.ndarray, page: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split stored samples into grey or RGB, (rows, width, 1 or 3), and transparency, (rows, width) or None."""
+    """Split stored samples into colours (rows, width, 1 or 3) and transparency (rows, width).
+
+    The transparency is None if the file has none.
+    """
     colours = 3 if page.photometric == PHOTOMETRIC.RGB else 1
     has_alpha = any(kind in ALPHA for kind in page.extrasamples)
     alpha = stored[..., colours] if has_alpha and stored.shape[2] > colours else None
@@ -173,7 +202,7 @@ def _colours_and_alpha(stored: np.ndarray, page: Any) -> tuple[np.ndarray, np.nd
 
 
 def _number(text: Any) -> float | None:
-    """Return the value of pixels without data, which GDAL writes as a text. Return None if there is none."""
+    """Return the no-data value, which GDAL writes as a text. Return None if there is none from 0 to 255."""
     try:
         value = float(str(text).strip(" \0"))
     except ValueError:

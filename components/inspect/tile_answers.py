@@ -1,4 +1,4 @@
-"""Answer tiles with a registered model version: the same P(crack) and novelty as from its served model."""
+"""Classify tiles with a registered model version. P(crack) and novelty are the same as those of the served model."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,20 +22,22 @@ from components.shared.results.calibration import Calibration, read_calibration
 from components.shared.results.dossier import CALIBRATION, PROFILE
 
 BATCH_SIZE = {"cpu": 16, "cuda": 256}  # 16 tiles fit into the caches of a CPU
-SCORED_AT_ONCE = 1024  # tiles whose novelty is computed together, because each call prepares the training sample
+# Tiles in one call that computes novelty. Each call first prepares the training sample, so few large calls are faster.
+SCORED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class Model:
-    """A registered model version that answers tiles.
+    """A registered model version that classifies tiles.
 
     Attributes:
         name: The registered model's name.
         version: The number of the version.
-        network: In eval mode.
+        network: The network, in eval mode.
         calibration: Temperature, threshold and review band.
         novelty: Scores how much a tile differs from the training tiles.
-        digest: Digest of everything that decides an answer.
+        digest: Digest of everything that decides the answers: the weights, the calibration, the training tiles'
+            profile, and the limit of novelty.
     """
 
     name: str
@@ -49,8 +51,8 @@ class Model:
     def low(self) -> float | None:
         """Return the smallest P(crack) of a region that needs review. None if the version has no certified review band.
 
-        If the band is not certified, every tile below the threshold needs review. A region of such tiles would cover
-        the whole photo, so it would not help people to find a crack.
+        If the review band is not certified, every tile below the threshold needs review. A region of such tiles would
+        cover almost the whole photo, so it would not help people to find a crack.
         """
         band = self.calibration.band
         return band.low if band is not None and band.is_certified else None
@@ -79,37 +81,37 @@ def read_model(name: str, version: str, artifacts: Path) -> Model:
     )
 
 
-def answer_tiles(
+def classify_tiles(
     model: Model, tiles: Iterable[np.ndarray], batch_size: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (P(crack), novelty) of the tiles in their order, some tiles at a time, each float64 (n,).
+    """Yield P(crack) and novelty of some tiles at a time, in the order of the tiles. Both arrays are float64 (n,).
 
-    The features of the tiles for the novelty are computed while the network runs.
+    The image features for the novelty are computed while the network runs.
 
     Args:
         model: A registered model version.
-        tiles: uint8 (H, W, 3) RGB. The network's input size can differ; the tile is then scaled.
-        batch_size: Tiles in a forward pass. None chooses by the device.
+        tiles: uint8 (H, W, 3) RGB. A tile that does not have the network's input size is scaled.
+        batch_size: Number of tiles in a forward pass. None: 16 on a CPU, 256 on a GPU.
     """
     batch_size = batch_size or BATCH_SIZE[model.network.mean.device.type]
     batches_at_once = max(1, SCORED_AT_ONCE // batch_size)
     remaining = iter(tiles)
     with ThreadPoolExecutor(1) as helper:
         while True:
-            answered = []
+            outputs = []
             for _ in range(batches_at_once):
                 if batch := list(islice(remaining, batch_size)):
-                    answered.append(_answer(model.network, batch, helper))
-            if not answered:
+                    outputs.append(_outputs_of(model.network, batch, helper))
+            if not outputs:
                 return
 
-            logits, embeddings, features = zip(*answered, strict=True)
-            both = np.concatenate(logits)
+            logits, embeddings, features = zip(*outputs, strict=True)
+            class_logits = np.concatenate(logits)
             scores = model.novelty.scores(pd.concat(features, ignore_index=True), np.concatenate(embeddings))
-            yield model.calibration.p_crack(both[:, 0], both[:, 1]), scores
+            yield model.calibration.p_crack(class_logits[:, 0], class_logits[:, 1]), scores
 
 
-def _answer(
+def _outputs_of(
     network: Network, batch: list[np.ndarray], helper: ThreadPoolExecutor
 ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """Return the logits (n, 2), the embeddings (n, d) and the features of a batch of tiles."""

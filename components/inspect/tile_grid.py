@@ -11,7 +11,7 @@ from scipy import ndimage
 from components.inspect.photo_reader import Photo
 from components.shared.data.image_structure import ImageError
 
-# A tile with a larger share of pixels without data shows too little to be answered.
+# A tile with a larger share of pixels without data shows too little to be classified.
 MAX_EMPTY = 0.5
 # At the border of the data, the limit is lower, because the edge of a black border looks like a crack.
 MAX_EMPTY_AT_BORDER = 0.1
@@ -21,7 +21,9 @@ BLACK = (0, 0, 0)
 
 @dataclass(frozen=True)
 class TileGrid:
-    """The tiles of a photo: squares at equal distances, the last ones at the photo's right and lower edge.
+    """The overlapping square tiles of a photo, at equal distances.
+
+    The last column ends at the photo's right edge, and the last row at its lower edge.
 
     Attributes:
         side: Side of a tile, pixels.
@@ -44,9 +46,9 @@ class CutTile:
     """A tile of a photo.
 
     Attributes:
-        row, column: Its place in the grid.
+        row, column: Position of the tile in the grid.
         pixels: uint8 (side, side, 3) RGB.
-        empty: Share of its pixels that have no data or are exactly black, 0 to 1.
+        empty: Share of the pixels that have no data or are exactly black, 0 to 1.
     """
 
     row: int
@@ -98,15 +100,15 @@ def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
 
 
 def without_data(empty: np.ndarray) -> np.ndarray:
-    """Return which tiles show too little to be answered, bool (rows, columns).
+    """Return which tiles show too little to be classified, bool (rows, columns).
 
-    These are the tiles that are more than half empty. A neighbour of such a tile shows the border of an orthomosaic,
-    so it is one of them if it is more than a tenth empty. Single black pixels elsewhere, such as the inside of a
-    crack, do not count.
+    These are the tiles that are more than half empty. A neighbour of such a tile also shows too little if it is more
+    than a tenth empty, because it shows the border of an orthomosaic. A few black pixels elsewhere, such as the inside
+    of a crack, change nothing.
 
     Args:
         empty: Share of empty pixels of each tile, float (rows, columns), 0 to 1.
     """
     mostly_empty = empty > MAX_EMPTY
-    beside = ndimage.binary_dilation(mostly_empty, structure=np.ones((3, 3)))
-    return mostly_empty | (beside & (empty > MAX_EMPTY_AT_BORDER))
+    next_to_empty = ndimage.binary_dilation(mostly_empty, structure=np.ones((3, 3)))
+    return mostly_empty | (next_to_empty & (empty > MAX_EMPTY_AT_BORDER))

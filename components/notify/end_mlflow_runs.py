@@ -21,7 +21,7 @@ def close_runs(ending: Ending, job: str, config: NotifyConfig) -> None:
     Args:
         ending: How the job ended.
         job: The pipeline job's id.
-        config: The experiment's name.
+        config: Gives the name of the MLflow experiment.
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         return
@@ -29,5 +29,5 @@ def close_runs(ending: Ending, job: str, config: NotifyConfig) -> None:
 
     try:
         mlflow_runs.end_job(config.experiment, job, MLFLOW_STATUS[ending])
-    except Exception as error:  # the message was sent, and the result of the run stays the same
+    except Exception as error:  # a problem with MLflow must not change the result of the run
         log.warning("the job's MLflow runs could not be ended: %s", error)

@@ -39,9 +39,9 @@ class EndedRun:
     Attributes:
         job: The pipeline job's id.
         state: KFP's final state, in KFP's own word.
-        causes: The errors of the failed steps, each with the keys step, kind, type and message. If a failed step
-            succeeds later, its error does not count.
-        choice: The choice of the select step. It is empty if there is none.
+        causes: The errors of the failed steps. Each error has the keys step, kind, type and message. If a failed step
+            succeeds when it is repeated, its error does not count.
+        choice: The content of choice.json, which the select step wrote. It is empty if there is none.
         registration: The record of the register step or of the refuse step. It is empty if there is none.
         drift: The result of a drift check. It is empty if there is none.
         training: The training that a drift check started. It is empty if there is none.

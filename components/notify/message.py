@@ -25,7 +25,7 @@ def compose(run: EndedRun, config: NotifyConfig) -> str:
 
     Args:
         run: The run and what its steps left in the store.
-        config: The experiment's name and the link.
+        config: Gives the name of the experiment and the link.
     """
     lines = [f"{MARKS[run.ending]} {config.experiment}, job {run.job}: {run.ending}"]
     if not run.is_known:

@@ -41,8 +41,8 @@ def deliver(message: str, config: NotifyConfig) -> bool:
         return True
     if not address.startswith(("https://", "http://")):
         log.warning(
-            "%s does not start with http:// or https://, so the message was not sent; correct the variable. The "
-            "message is: %s",
+            "the environment variable %s does not start with http:// or https://, so the message was not sent; correct "
+            "the variable. The message is: %s",
             VARIABLE,
             message,
         )
@@ -72,7 +72,7 @@ def report_undelivered(job: str, store: str) -> None:
         job: The pipeline job's id. The record is `runs/<job>/notification.json`.
         store: The storage root.
     """
-    reason = f"the message about this run was not delivered; the log of notify says why. Check {VARIABLE}"
+    reason = f"the message about this run was not delivered; the log of the step notify says why. Check {VARIABLE}"
     warn(reason)
     try:
         write_record(Store(store), f"runs/{job}/notification.json", {"undelivered": reason})

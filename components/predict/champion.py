@@ -15,7 +15,9 @@ from components.shared.services.version_files import version_files
 
 
 def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig, folder: str) -> str:
-    """Compute the champion's answers to the test split, without the tiles that the champion was trained on.
+    """Compute the champion's answers to the tiles of the test split that are new to the champion.
+
+    A tile is new if neither the tile nor another tile of its group was in the champion's training or validation split.
 
     The champion's calibration.json is copied to the same folder, so that the gate can apply the champion's temperature
     and threshold to these answers.
@@ -23,9 +25,9 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
     Args:
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
-        config: Batch, precision and the registered model's name.
-        folder: Folder to write: the predictions, and calibration.json if there is a champion. The table is empty if
-            there is no champion, or if the champion was trained on all test tiles or their photos.
+        config: Gives the batch size and the registered model's name.
+        folder: Folder to write: the predictions, and calibration.json if there is a champion. The predictions are
+            empty if there is no champion, or if no test tile is new to it.
 
     Returns:
         The champion's model version, or "" if there is no champion.
@@ -51,7 +53,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
     trained_on = pd.read_parquet(fetched / "training_rows.parquet")
 
     rows = unknown_rows(test_rows, trained_on)
-    log.info("the champion, model version %s, has not seen %d of %d test tiles", version, len(rows), len(test_rows))
+    log.info("champion version %s was not trained on %d of the %d test tiles", version, len(rows), len(test_rows))
     if rows.empty:
         return empty_predictions()
 
@@ -68,7 +70,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
 
 def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose tile and whose group are both missing in `learnt`. Their new index starts at 0.
+    """Return the rows whose tile and group are both missing in `learnt`, with a new index from 0.
 
     Args:
         rows: Table with sample_id and group_id.

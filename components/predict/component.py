@@ -15,7 +15,9 @@ def predict(
     job: str,
     predictions: dsl.Output[dsl.Dataset],
 ):
-    """Run a candidate over val, test, robustness and a sample of train, before and after fine-tuning.
+    """Compute a candidate's answers before and after fine-tuning.
+
+    The candidate answers the validation, test and robustness splits, and a sample of the training split.
 
     Args:
         model: Saved-model folder.
@@ -45,7 +47,7 @@ def champion(
     job: str,
     predictions: dsl.Output[dsl.Dataset],
 ):
-    """Run the registered champion over the current test split. Write an empty table if there is no champion.
+    """Compute the champion's answers to the current test split. Write an empty table if there is no champion.
 
     Args:
         manifest: The data set version's manifest.
@@ -54,7 +56,8 @@ def champion(
         job: The pipeline job's id.
 
     Returns:
-        predictions: Folder with predictions.parquet and embeddings.npy. The metadata holds the champion's version.
+        predictions: Folder with predictions.parquet and embeddings.npy. The artifact's metadata holds the champion's
+            version.
     """
     from components.predict.champion import predict_champion
     from components.predict.config import PredictConfig

@@ -24,14 +24,16 @@ class CorruptionConfig(Config):
     """The robustness suite: which corruptions the robustness tiles get."""
 
     families: tuple[Family, ...] = Field(default=get_args(Family), description="kinds of corruption")
-    severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(default=(1, 2, 3, 4, 5), description="1 weak to 5 strong")
+    severities: tuple[Literal[1, 2, 3, 4, 5], ...] = Field(
+        default=(1, 2, 3, 4, 5), description="from 1 (weak) to 5 (strong)"
+    )
     max_images: int = Field(
         default=500, ge=0, description="number of robustness tiles that get all corruptions; 0: no corruptions"
     )
 
 
 class PredictConfig(StepConfig):
-    """The sample, views, batch and precision of a prediction."""
+    """The parameters of the predict step and of the champion step."""
 
     WITHOUT_EFFECT = StepConfig.WITHOUT_EFFECT | {"workers"}
 
@@ -45,5 +47,7 @@ class PredictConfig(StepConfig):
         description="precision before fine-tuning and for corrupted tiles; all other answers are computed in fp32",
     )
     workers: int | None = Field(
-        default=None, ge=0, description="decoding processes; None: one less than the processors, at most 16"
+        default=None,
+        ge=0,
+        description="number of processes that decode tiles; None: number of processors minus 1, at most 16",
     )

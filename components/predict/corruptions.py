@@ -2,8 +2,8 @@
 
 All ten families occur in inspections of structures. Severity 1 is barely visible. At severity 5, a person also finds it
 hard to see a crack. Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128
-and 256 px. The random generator is seeded by the image, the family and the severity. So a corrupted view is the same on
-every machine and in every run.
+and 256 px. The seed of the random generator depends on the image, the family and the severity. So a corrupted view is
+the same on every machine and in every run.
 
 To add a family: write a function here, add it to `FAMILIES`, and add its name to `Family` in config.py.
 
@@ -24,7 +24,7 @@ Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 SHADOW_EDGE_WIDTH = 0.02  # fraction of the image's side
 STAIN_SIZE = 0.08  # fraction of the image's smaller side
 STAIN_EDGE_WIDTH = 0.1  # standard deviations of the random field
-# Share of the stain's darkness for each channel. Rust and moss darken red least.
+# The share of the stain's darkness that each colour channel gets. Rust and moss darken red least.
 STAIN_RGB = np.array([0.75, 0.9, 1.0])
 
 

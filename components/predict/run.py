@@ -37,7 +37,7 @@ def predict_splits(
         model_folder: The saved model.
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
-        config: Batch, sample, corrupted views and precision.
+        config: Gives the batch size, the size of the sample, the corrupted views and the precision.
         seed: Seed of the sample of the training split.
         folder: Folder to write: predictions.parquet and embeddings.npy. If there are corrupted tiles, also views.jpg.
     """
@@ -104,8 +104,8 @@ def run_network(
         network: A network in eval mode.
         rows: Manifest rows with their split and view (`corruption`, `severity`), not empty.
         tiles: Folder of the fetched data set version.
-        config: Batch and precision.
-        note: Text for the progress display.
+        config: Gives the batch size, the precision and the number of workers.
+        note: Text for the progress lines.
 
     Returns:
         The prediction table without the column `condition`, in the order of `rows`, and the embeddings, float32
@@ -116,7 +116,7 @@ def run_network(
     use_bf16 = pick_precision(config.precision, device) == "bf16"
     batches = loader(ViewDataset(rows, tiles, network.input_size), config.batch_size, config.workers)
 
-    # TF32 keeps only 10 of the 23 bits of a float32's fraction.
+    # TF32 keeps only 10 of the 23 bits of a float32's fraction, so answers in fp32 must not use it.
     no_tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
     logits, embeddings = [], []
     predicted = 0

@@ -22,12 +22,14 @@ TEXT_INDENT = 4
 
 
 def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFrame:
-    """Return a row for every tile, family and severity. The columns `corruption` and `severity` name the view.
+    """Return one row for each combination of tile, family and severity.
+
+    The columns `corruption` (the family) and `severity` name the view.
 
     Args:
         rows: Rows of the robustness split. If there are more than `max_images` rows, the rows with the lowest sample
             ids are used. Ids are checksums, so this is a random sample, and it changes little when the data set grows.
-        config: Families, severities and the number of tiles.
+        config: Gives the families, the severities and the largest number of tiles.
     """
     chosen = rows.sort_values("sample_id").head(config.max_images)
     views = pd.MultiIndex.from_product([config.families, sorted(config.severities)], names=["corruption", "severity"])
@@ -37,8 +39,8 @@ def corrupted_views(rows: pd.DataFrame, config: CorruptionConfig) -> pd.DataFram
 class ViewDataset(TileDataset):
     """A data set of tiles. The columns `corruption` and `severity` of a tile's row name the view of the tile.
 
-    A tile is corrupted at its full size, and then it is scaled for the network. The order is the same in production:
-    a camera corrupts the image, and then the image is scaled.
+    A tile is corrupted at its full size, and then it is scaled for the network. In production, too, an image is first
+    corrupted by the camera and then scaled.
     """
 
     def __init__(self, rows: pd.DataFrame, folder: Path, size: int):
@@ -61,7 +63,7 @@ def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> byt
     Args:
         rows: Rows of the robustness split, not empty. If there are cracked tiles, one of them is shown.
         tiles: Folder of the fetched data set version.
-        config: Families and severities.
+        config: Gives the families and the severities.
     """
     from PIL import Image, ImageDraw  # imported here because most predictions are reused and draw nothing
 

@@ -6,7 +6,7 @@ from components.shared.config import StepConfig
 
 
 class RegisterConfig(StepConfig):
-    """Settings of the input example, and of the infra check.
+    """Settings of a model version's input example, and of the infra check.
 
     The infra check compares the answers of a model version with the measured answers.
     """

@@ -1,6 +1,7 @@
 """Write the model card of a registered model version: its use, quality, weak points, data and training.
 
-The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Every number is from the winner's dossier.
+The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Every measured number is from the winner's
+dossier.
 """
 
 import math
@@ -16,6 +17,7 @@ from components.shared.network.network import ModelInfo
 from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
+from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE
 from components.shared.results.triage import MISSED_SHARE, REVIEW_SHARE, triage_in_words
@@ -69,21 +71,19 @@ def model_card(
     table = read_manifest(manifest).table.merge(read_splits(splits).table, on="sample_id")
 
     uncorrupted = [row for row in rows.where(condition="after") if row.slice.get("corruption") is None]
-    weights = "random weights"
-    if info.weights != "none":
-        weights = f"`{info.weights}` (sha256 `{info.weights_sha256[:12]}`)"
 
     parts = [
         f"# {name}: {verdict['candidate']}",
         "## What it is for",
         USE,
         "## How good it is",
-        "The numbers were measured on photos that the model has not seen. Brackets are 95 % intervals by bootstrap "
-        "over photos. *At threshold* means that a tile is called a crack if the calibrated P(crack) is at least "
-        f"{calibration.threshold:.3f}. The rule for this threshold is: {calibration.rule}. Accuracy and F1 use "
+        "The numbers were measured on photos that the model was not trained on. Brackets are 95 % intervals by "
+        "bootstrap over photos. *At threshold* means that a tile is called a crack if the calibrated P(crack) is at "
+        f"least {calibration.threshold:.3f}. The rule for this threshold is: {calibration.rule}. Accuracy and F1 use "
         "P(crack) ≥ 0.5 without calibration.",
         _results(rows),
         footnote(uncorrupted),
+        interval_note(table.loc[table["split"] == "test", "group_id"]),
         _sentences(rows),
         "## Which tiles need a person",
         triage_in_words(calibration.band, rows),
@@ -95,12 +95,14 @@ def model_card(
         USAGE.format(name=name),
         "## What it was trained on",
         f"Data set version `{info.dataset_digest[:12]}` with {len(table)} tiles in {table['group_id'].nunique()} "
-        "groups. A group contains all tiles of one photo, and near duplicates. No group is in two splits.",
+        "groups. A group contains all tiles of one photo, near duplicates and overlapping tiles. No group is in two "
+        "splits.",
         _composition(table),
-        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from {weights} and "
-        f"was trained with tuning {info.tuning} and seed {info.seed}. The splits are `{info.split_digest[:12]}`. "
-        f"The answers were calibrated on the validation split with temperature {calibration.temperature:.3g}. "
-        f"Pipeline job: `{job}`. The MLflow run of this model version has all parameters, curves and pages.",
+        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from "
+        f"{info.initial_weights} and was trained with tuning {info.tuning} and seed {info.seed}. The splits are "
+        f"`{info.split_digest[:12]}`. The answers were calibrated on the validation split with temperature "
+        f"{calibration.temperature:.3g}. Pipeline job: `{job}`. The MLflow run of this model version has all "
+        "parameters, curves and pages.",
         "## Why it passed the gate",
         verdict["champion"]["text"],
         _gate(verdict["rows"]),
@@ -109,11 +111,11 @@ def model_card(
 
 
 def _tile_size(info: ModelInfo) -> str:
-    """Return a sentence about the size of a training tile."""
+    """Return a sentence about the size of the training tiles."""
     if not info.tile_pixels:
         return "The size of its training tiles was not recorded."
     on_concrete = "" if info.tile_mm is None else f", which is {info.tile_mm:g} mm of concrete"
-    return f"A training tile had {info.tile_pixels} px a side (median){on_concrete}."
+    return f"The median side of a training tile was {info.tile_pixels} px{on_concrete}."
 
 
 def _results(rows: Measurements) -> str:
@@ -138,7 +140,7 @@ def _triage_table(rows: Measurements) -> str:
 
 
 def _sentences(rows: Measurements) -> str:
-    """Return the results that are not in the table, as a list: calibration, corruptions, explanations, drift."""
+    """Return a list in Markdown of the results on calibration, corruptions, explanations and drift."""
     ece = rows.find("ece_calibrated")
     sentences = [f"- Calibration error on test after temperature scaling: {shown_row(ece)}."]
 
@@ -188,7 +190,7 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of sources and surfaces, if there are several. The lowest recall is first."""
+    """Return a table of the sources and surfaces with the lowest recall first; "" if there is only one of each."""
     measured = []
     for row in rows.where(name="recall_at_threshold", condition="after"):
         if row.split in ("test", "robustness") and row.slice.columns in (("source",), ("surface",)):

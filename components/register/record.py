@@ -1,4 +1,4 @@
-"""Make the record of the refuse step, and store the records of the register and refuse steps."""
+"""Store the record of a registration or of a refusal. The record of a refusal is also made here."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from components.shared.services.store import Store
 
 
 def record_refusal(choice_path: str) -> dict:
-    """Return the record of a run that registers nothing, with the reasons for every candidate.
+    """Return the record of a run that registers nothing, with the reasons.
 
     Args:
         choice_path: Path of choice.json, which the select step wrote.

@@ -40,7 +40,7 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
 
     Args:
         winner: The model and its data.
-        config: The registered model's name, and the settings of the infra check.
+        config: Gives the registered model's name and the settings of the infra check.
         job: The pipeline job's id.
 
     Returns:
@@ -135,7 +135,7 @@ def _upload(folder: Path, run_id: str, job: str) -> str:
 
 
 def _oldest_of_content(name: str, content: str, created: str) -> str:
-    """Return the number of the oldest version with this content. Delete the created version if it is not the oldest.
+    """Return the number of the oldest version with this content. Delete the version `created` if it is not the oldest.
 
     If two registrations overlap, such as a step and its retry, each creates a version.
     """
@@ -147,7 +147,7 @@ def _oldest_of_content(name: str, content: str, created: str) -> str:
 
 
 def _test_images(winner: Winner, config: RegisterConfig) -> pd.Series:
-    """Return the first test tiles as base64, indexed by sample_id. Only these tiles are fetched from the store."""
+    """Return the files of the first test tiles as base64. The index is sample_id. No other tile is fetched."""
     rows = rows_of(read_manifest(winner.manifest), read_splits(winner.splits), "test")
     chosen = rows.head(max(config.examples, config.checked))
     files = read_images(Store(config.store), chosen)
@@ -192,7 +192,7 @@ def _make_challenger(name: str, version: str, job: str) -> None:
     """Give the alias `challenger` to a model version.
 
     If this job registered `version`, the newest checked version gets the alias. The newest version may be from another
-    pipeline that registers at the same time. If an earlier job registered `version`, then `version` itself gets the
+    run that registers at the same time. If an earlier job registered `version`, then `version` itself gets the
     alias, because it has just won a newer run.
     """
     client = mlflow_runs.client()

@@ -7,12 +7,12 @@ from components.shared.network.served_process import ModelProcess
 
 
 def check_version(folder: str, images: pd.Series, measured: np.ndarray, tolerance: float, name: str = "") -> None:
-    """Compare the answers of a logged model with the stored answers to the same images.
+    """Compare the answers of a registered model version with the measured answers to the same images.
 
     Args:
         folder: The model version's files, as MLflow stores them.
         images: Image files in base64. The index is sample_id.
-        measured: Calibrated P(crack) of the stored predictions, float64 (images,), 0 to 1.
+        measured: Calibrated P(crack) from the predictions of the run, float64 (images,), 0 to 1.
         tolerance: Largest allowed difference in P(crack).
         name: Name of the model in messages; if empty, messages name the folder.
 

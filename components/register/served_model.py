@@ -17,7 +17,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from components.shared.data.drift_profile import read_profile
-from components.shared.data.image import ImageError, decode, read_header
+from components.shared.data.image import ImageError, decode_filled, read_header
 from components.shared.data.image_features import describe_images
 from components.shared.data.manifest import CLASSES
 from components.shared.data.novelty import Novelty
@@ -25,7 +25,7 @@ from components.shared.network.resize import resize
 from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import read_calibration
 
-MAX_PIXELS = 50_000_000  # limit for one image in a request; a decoded image needs three bytes per pixel
+MAX_PIXELS = 50_000_000  # limit of one image in a request; a decoded image needs three bytes per pixel
 TILES_AT_ONCE = 32  # a request is classified in batches of this size, to limit its memory
 
 
@@ -53,8 +53,8 @@ class CrackClassifier(PythonModel):
             (whether a person must look at the image; None if the model has no review band).
 
         Raises:
-            MlflowException: There is no row, or a row is not base64 of a complete image file. A server then answers
-                with status 400.
+            MlflowException: There is no row, or a row is not base64 of a complete image file, or an image has more
+                than MAX_PIXELS pixels. A server then answers with status 400.
         """
         if model_input.empty:
             raise MlflowException.invalid_parameter_value("the column image is empty; send at least one image")
@@ -67,7 +67,7 @@ class CrackClassifier(PythonModel):
         return pd.concat(answers, ignore_index=True)
 
     def _answers(self, images: list[tuple[np.ndarray, pd.DataFrame]]) -> pd.DataFrame:
-        """Answer for images that are decoded and described."""
+        """Return the answers to images. Each image is given as a decoded tile and its features."""
         tiles = np.stack([tile for tile, _ in images])
         features = pd.concat([described for _, described in images], ignore_index=True)
         with torch.inference_mode():
@@ -95,7 +95,7 @@ def _image(row: int, cell: Any, size: int) -> tuple[np.ndarray, pd.DataFrame]:
         header = read_header(data)
         if header.width * header.height > MAX_PIXELS:
             raise ImageError(f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; send tiles")
-        image = decode(data)
+        image = decode_filled(data)
     except (binascii.Error, TypeError, ValueError) as error:  # TypeError: the cell is not text
         cause = error if isinstance(error, ImageError) else "not base64"
         raise MlflowException.invalid_parameter_value(

@@ -41,7 +41,7 @@ SIGNATURE = ModelSignature(
 )
 REQUIREMENTS = (
     "boto3", "mlflow", "numpy", "opencv-python-headless", "pandas", "pi-heif", "pillow", "pyarrow", "pydantic",
-    "safetensors", "timm", "torch", "torchvision",
+    "safetensors", "tifffile", "timm", "torch", "torchvision",
 )  # fmt: skip
 
 
@@ -65,7 +65,7 @@ class Winner:
 
 
 def content_of(winner: Winner) -> str:
-    """Return a digest of everything that decides a version's answers, and of its data set version and splits."""
+    """Return a digest of everything that decides a model version's answers, and of its training data and splits."""
     code = {path.relative_to(ROOT).as_posix(): file_digest(path) for path in _served_code()}
     dossier = Path(winner.dossier)
     return digest(
@@ -111,7 +111,7 @@ def _served_code() -> list[Path]:
 
 
 def _copy_served_code(folder: Path) -> Path:
-    """Copy the modules that the served model imports; return the top package."""
+    """Copy the modules that the served model imports. Return the folder of the package `components`."""
     for source in _served_code():
         target = folder / source.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

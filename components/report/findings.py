@@ -43,8 +43,8 @@ class WrongAnswers:
 
     Attributes:
         asked: Number of test tiles with this label.
-        wrong: Number of these tiles that the candidate answers wrongly.
-        shown: The wrong answers that have an image, the most certain first. The columns are those of
+        wrong: Number of these tiles with a wrong answer of the candidate.
+        shown: The wrong answers whose tile the report shows, the most certain first. The columns are those of
             `read_test_answers`.
     """
 
@@ -80,16 +80,16 @@ class Candidate:
 
     @cached_property
     def missed_cracks(self) -> WrongAnswers:
-        """Return the test tiles with a crack that the candidate does not call a crack."""
+        """Return the missed cracks: the label is "crack", but the candidate answers "no crack"."""
         return self._wrong_answers(label=1)
 
     @cached_property
     def false_alarms(self) -> WrongAnswers:
-        """Return the test tiles without a crack that the candidate calls a crack."""
+        """Return the false alarms: the label is "no crack", but the candidate answers "crack"."""
         return self._wrong_answers(label=0)
 
     def reasons_for_refusal(self) -> list[str]:
-        """For each limit that the candidate does not reach, return one sentence with the reason."""
+        """Return one sentence for each limit of the gate that the candidate misses."""
         return [row["why"] for row in self.verdict["rows"] if not row["passed"]]
 
     def _wrong_answers(self, label: int) -> WrongAnswers:
@@ -181,8 +181,8 @@ def outcome(findings: Findings) -> str:
 def summarise(findings: Findings) -> dict[str, Any]:
     """Return the outcome as a dict that programs can read from JSON.
 
-    The numbers after fine-tuning are in candidates.<name>.<split>.<metric>. A number is None if it is undefined.
-    `model` is None if no model was registered.
+    The numbers after fine-tuning are under the keys candidates.<name>.<split>.<metric>. A number is None if it is
+    undefined. `model` is None if no model was registered.
     """
     run = findings.run
     record = findings.registration

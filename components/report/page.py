@@ -1,4 +1,4 @@
-"""Write the report. The outcome and the wrong answers come first. The other sections are closed until clicked."""
+"""Write the report. It begins with the outcome and the wrong answers. A click opens each of the other sections."""
 
 import datetime
 import json
@@ -13,6 +13,7 @@ from components.report.findings import Candidate, Findings, WrongAnswers, headli
 from components.shared.data.manifest import CLASSES
 from components.shared.page import Badge, Page, data_uri, main_of, templates
 from components.shared.results.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
+from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
 from components.shared.results.triage import triage_in_words
 
@@ -38,13 +39,15 @@ WORDS = {
     "tile": "A small square cut from a photo. The networks classify tiles.",
     "label": "What people have said about a tile: crack or no crack.",
     "near duplicates": "Tiles that show the same place almost identically.",
-    "group": "Tiles that must stay in the same split: all tiles of one photo, and near duplicates.",
+    "group": "Tiles that must stay in the same split: all tiles of one photo, near duplicates, and overlapping tiles.",
     "source": "A place that tiles come from, such as a folder. The data of a run can have several sources.",
     "surface": "The kind of structure that a tile shows: deck, pavement, wall or unknown.",
     "training split": "The tiles that a network learns from.",
     "validation split": "The tiles that decide which weights are saved, and which threshold the network gets.",
-    "test split": "Tiles of photos that no network has seen in its training. The errors are counted on these tiles.",
-    "robustness split": "More test tiles. The networks classify them unchanged, and again with blur or noise.",
+    "test split": "Tiles of photos that no candidate was trained on. The errors are counted on these tiles.",
+    "robustness split": (
+        "More test tiles. The networks classify them unchanged, and again with blur, noise, bad light and so on."
+    ),
     "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",
     "P(crack)": "The probability, 0 to 1, that a tile shows a crack, as a network estimates it.",
     "calibrated P(crack)": "P(crack), corrected: about 30 % of the tiles with the value 0.3 should have a crack.",
@@ -54,8 +57,10 @@ WORDS = {
     "precision": "Of the tiles that the network calls a crack, the share that really has a crack.",
     "recall": "Of the tiles with a crack, the share that the network calls a crack.",
     "specificity": "Of the tiles without a crack, the share that the network answers with 'no crack'.",
-    "F1": "A mean of precision and recall (the harmonic mean).",
-    "AUROC": "The probability that a tile with a crack gets a higher P(crack) than a tile without. Guessing gives 0.5.",
+    "F1": "The harmonic mean of precision and recall.",
+    "AUROC": (
+        "The probability that a cracked tile gets a higher P(crack) than a tile without a crack. Guessing gives 0.5."
+    ),
     "95 % interval": "With other photos of the same kind, the number would be different, but probably in this range.",
     "gate": "The step that refuses a network if it misses a limit of the parameter file.",
     "candidate": "A network that was trained in this run.",
@@ -78,7 +83,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class TileGroup:
-    """Wrong answers of one kind. The remark says how many there are and how many of them are shown."""
+    """Missed cracks or false alarms. The remark says how many there are and how many of them are shown."""
 
     title: str
     remark: str
@@ -92,7 +97,8 @@ def write_report(
 
     Args:
         findings: The findings of the run.
-        pages: Heading in the report -> path of a page that concerns all candidates, in the order of the report.
+        pages: Heading in the report -> path of the page to include under this heading, in the order of the report. The
+            pages concern all candidates.
         title: The report's heading.
         page_path: File to write: the report as one self-contained HTML document.
         summary_path: File to write: the summary as JSON. `findings.summarise` describes its content.
@@ -208,7 +214,10 @@ def _tile_group(title: str, asked: str, answers: WrongAnswers) -> TileGroup:
     elif shown == answers.wrong:
         remark = f"{count}; all are shown."
     else:
-        remark = f"{count}; {shown:,} are shown, the most certain wrong answers of each photo first."
+        remark = (
+            f"{count}; {shown:,} are shown. First, the most certain wrong answer of each photo was chosen, then the "
+            "second most certain, and so on."
+        )
 
     tiles = []
     for row in answers.shown.itertuples():
@@ -225,7 +234,7 @@ def _origin(group_id: str, source: str) -> str:
 
 
 def _numbers(page: Page, findings: Findings) -> None:
-    """Append the table of all candidates, their errors in words, and why the gate refused some of them."""
+    """Append the table of all candidates, their errors in words, and the reasons why the gate refused a candidate."""
     rows = []
     shown: list[Measurement | None] = []
     for candidate in findings.candidates:
@@ -238,9 +247,10 @@ def _numbers(page: Page, findings: Findings) -> None:
     page.table(
         ["candidate", *COLUMNS, "gate"],
         rows,
-        "Candidates after fine-tuning, on tiles without corruption. Brackets are 95 % intervals",
+        "Candidates after fine-tuning, measured on tiles without corruption. Brackets are 95 % intervals",
     )
     page.text(footnote(shown))
+    page.text(interval_note(findings.best.test_answers["group_id"]))
 
     page.text("Each candidate uses its own threshold, as in production. It makes these errors:")
     page.text(_bullets(map(_errors_in_words, findings.candidates)))
@@ -285,9 +295,9 @@ def _facts(page: Page, findings: Findings) -> None:
 
 
 def _embed(page: Page, heading: str, path: str | Path, level: int) -> None:
-    """Show the main part of another page in a section.
+    """Show the main part of a page in a section of the report.
 
-    The headings of that page get a lower level, and its anchors get a prefix.
+    The headings of this main part get a lower level, and its anchors get a prefix.
     """
     inside = re.sub(
         r"<(/?)h([2-6])\b",

@@ -14,7 +14,7 @@ class RetrainConfig(StepConfig):
     again_after_days: int = Field(
         default=30,
         ge=1,
-        description="if the drift lasts, another training is started after this many days",
+        description="if the drift lasts, the step starts another training after this many days",
     )
     endpoint: str = Field(
         default="http://ml-pipeline.kubeflow.svc:8888",

@@ -29,7 +29,7 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
 
     Args:
         verdict_path: JSON file with the result of the drift check.
-        config: The address of KFP, and the days after which a lasting drift starts another training.
+        config: Gives the address of KFP, and the days after which a lasting drift starts another training.
         job: The pipeline job's id. The result is stored under this id for the notify step.
         token: File with the service account's token. If it does not exist, no token is sent.
 
@@ -58,7 +58,7 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
 
 @dataclass(frozen=True)
 class _Training:
-    """The id of a training run, and a sentence that says whether this step started the run."""
+    """The id of a training run, and a sentence that says whether this step or an earlier check started the run."""
 
     run: str
     sentence: str

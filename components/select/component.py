@@ -15,7 +15,7 @@ def select(
     third: dsl.Input[dsl.Artifact] = None,
     fourth: dsl.Input[dsl.Artifact] = None,
 ) -> str:
-    """Select the winner among the candidates that passed the gate. The configuration contains the rule.
+    """Select the winner among the candidates that passed the gate. `config` contains the rule.
 
     Args:
         first: Dossier of the first candidate.
@@ -26,7 +26,7 @@ def select(
         fourth: Dossier of the fourth candidate.
 
     Returns:
-        choice: choice.json with the winner, the rule, the reasoning, and which candidates passed.
+        choice: choice.json with the winner, the rule, the reasoning, and whether each candidate passed.
         Output: The winner's name; empty if no candidate passed.
     """
     from components.select.config import SelectConfig

@@ -18,5 +18,8 @@ class SelectConfig(StepConfig):
         default="low", description="what is compared: the value, or the lower end of its 95 % interval"
     )
     tie: float = Field(
-        default=0.0, ge=0, description="a difference up to this number is a tie; in a tie, the cheaper network wins"
+        default=0.0,
+        ge=0,
+        description="a candidate that is at most this much worse than the best candidate ties with it; in a tie, the "
+        "cheaper network wins",
     )

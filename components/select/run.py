@@ -19,7 +19,7 @@ class Score:
     """The numbers of a candidate that the rule compares.
 
     Attributes:
-        score: The metric's value, or the lower end of its interval. `SelectConfig.on` decides which of them it is.
+        score: The number that decides: the metric's value, or the lower end of its interval (`SelectConfig.on`).
         value: The metric's value.
         gigaflops: 10^9 floating-point operations for one image. It is infinite if it is unknown.
     """
@@ -113,8 +113,8 @@ def _rule(config: SelectConfig) -> str:
     rule = f"Only candidates that passed the gate can win. The one with the highest {config.split} {metric} wins."
     if config.on == "low":
         rule = (
-            "Only candidates that passed the gate can win. The candidate wins whose 95 % interval of "
-            f"{config.split} {metric} has the highest lower end."
+            "Only candidates that passed the gate can win. They are compared by the lower end of the 95 % interval of "
+            f"{config.split} {metric}. The highest wins."
         )
     if config.tie:
         rule += f" Differences up to {config.tie:g} are a tie."

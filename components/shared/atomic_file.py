@@ -16,10 +16,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file to write to. It is moved to `path` when the `with` block ends without an error.
 
     Raises:
-        InputError: `path` is a folder, its folder cannot be written to, or the disk is full.
+        InputError: `path` is a folder, pipe, socket or device, the folder of `path` cannot be written to, or the disk
+            is full.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a pipe, socket or device, which would be replaced; give a file")
 
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -1,4 +1,4 @@
-"""Define the base of every configuration class: frozen, strict, and without unknown keys."""
+"""Define the base classes of all configurations."""
 
 import re
 from typing import Annotated, ClassVar, Literal
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
 class Config(BaseModel):
-    """A frozen, strict set of parameters. An unknown key or a wrong type is an error."""
+    """A set of parameters that cannot be changed. An unknown key or a value of the wrong type is an error."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -40,7 +40,8 @@ class StepConfig(Config):
     """The parameters that every step receives.
 
     Attributes:
-        GIVEN_BY_RUN: Fields that `RunConfig.step_json` fills in. A section of a parameter file must not contain them.
+        GIVEN_BY_RUN: Fields that the run fills in (`RunConfig.step_json`). A section of a parameter file must not
+            contain them.
         WITHOUT_EFFECT: Fields that do not change the step's result, such as the names of folders and experiments.
     """
 

@@ -2,4 +2,7 @@
 
 
 class InputError(ValueError):
-    """An error in the user's input. The message gives the problem, the value and a solution. The exit status is 2."""
+    """A problem that the user can fix, such as a wrong value, or a server that does not answer.
+
+    The message gives the problem, the value and a solution. A command that raises this error ends with exit status 2.
+    """

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from components.shared.regular_file import require_file
+
 
 def digest(*parts: Any) -> str:
     """Return the sha256 of the parts as canonical JSON. Equal parts give the same digest on every machine."""
@@ -19,7 +21,8 @@ def bytes_digest(data: bytes | memoryview) -> str:
 
 
 def file_digest(path: str | Path) -> str:
-    """Return the sha256 of a file's content."""
+    """Return the sha256 of a file's content. Raise `OSError` if the path does not lead to a regular file."""
+    require_file(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,7 @@
-"""Read the Secrets of a step. We mount them as files, because KFP would copy variables into the run's status."""
+"""Read the Secrets of a step.
+
+We mount Secrets as files. If they were environment variables, KFP would copy their values into the run's status.
+"""
 
 import os
 from pathlib import Path
@@ -9,7 +12,7 @@ FOLDER = Path("/etc/crack/secrets")
 def set_variables(folder: Path = FOLDER) -> None:
     """Set an environment variable for each key of each mounted Secret. The value is in the file `FOLDER/SECRET/KEY`.
 
-    Kubernetes also puts symbolic links there, which we skip. If no Secret is mounted, nothing changes.
+    Kubernetes also puts folders there, such as `..data`, which we skip. If no Secret is mounted, nothing changes.
     """
     for file in sorted(folder.glob("*/*")):
         if file.is_file():

@@ -1,6 +1,6 @@
-"""Write pages for people: one self-contained HTML document that can be read on a phone, on paper and in the dark.
+"""Write pages for people. A page is one HTML document that can be read on a phone, on paper and in the dark.
 
-A page loads no other file: it contains its styles, and its images are data URIs. The HTML is in `templates/`.
+A page loads no other file. It contains its styles, and its images are data URIs. The HTML is in `templates/`.
 """
 
 import base64
@@ -44,7 +44,7 @@ class Badge:
 
 @dataclass(frozen=True)
 class CellImage:
-    """A JPEG file in a table cell; `alt` says what it shows, for people who cannot see it."""
+    """An image in a table cell: the bytes of a JPEG file. `alt` says what it shows, for people who cannot see it."""
 
     jpeg: bytes
     alt: str = ""
@@ -100,11 +100,11 @@ class Page:
         self._body.append(_parts().end_of_fold())
 
     def contents(self) -> None:
-        """Put the table of contents here. It links to all headings of level 2 and 3, even to later ones."""
+        """Put the table of contents here. It links to all headings of level 2 and 3, also to those appended later."""
         self._contents_at = len(self._body)
 
     def callout(self, markdown: str, passed: bool) -> None:
-        """Append a box with what the reader must see first. It is green if `passed` is true, and red if it is false."""
+        """Append a box for the most important text. It is green if `passed` is true, and red if it is false."""
         body = Markup(_markdown().render(markdown))
         self._body.append(_parts().callout(body, _style(passed)))
 
@@ -116,7 +116,7 @@ class Page:
             rows: Rows of cells. A cell is text, a number (a float is shown with four significant digits), a `Badge`, a
                 `CellImage`, or None for an empty cell. A column that holds only numbers, with or without an
                 interval, is aligned to the right.
-            caption: A sentence about the table, if its heading does not say what it shows.
+            caption: A sentence that says what the table shows; empty if the heading says it already.
         """
         cells = [[_cell(value) for value in row] for row in rows]
         columns = list(zip(*cells, strict=True)) or [()] * len(headers)
@@ -180,7 +180,7 @@ def data_uri(image: bytes) -> str:
 
 
 def main_of(path: str | Path) -> str:
-    """Return the inside of a page's `<main>`, without its title. For other HTML, return the inside of `<body>`.
+    """Return the HTML inside a page's `<main>`, without the title. If there is no `<main>`, use `<body>`.
 
     Raises:
         ValueError: The file has neither `<main>` nor `<body>`.
@@ -193,7 +193,7 @@ def main_of(path: str | Path) -> str:
             inside = document[start.end() : end]
             return re.sub(r"\A\s*<h1\b.*?</h1>\s*", "", inside, flags=re.DOTALL).strip()
 
-    raise ValueError(f"{path} is not an HTML page: it has neither <main> nor <body>")
+    raise ValueError(f"{path} is not an HTML page: it has neither <main> nor <body>; repeat the step that wrote it")
 
 
 @cache

@@ -39,8 +39,8 @@ def run_key(code_of: str, *parts: Any) -> str:
     """Return the key of a result. It depends on everything that decides the result.
 
     Args:
-        code_of: The step folder whose code computes the result. The key depends on its sources and templates, on the
-            modules that they import, and on the versions of the packages in COMPUTING_PACKAGES.
+        code_of: Name of the step whose code computes the result. The key depends on the step's sources and templates,
+            on the modules that they import, and on the versions of the packages in COMPUTING_PACKAGES.
         parts: Digests, the seed and `StepConfig.identity()`, as JSON values.
     """
     versions = {name: _version(name) for name in COMPUTING_PACKAGES}
@@ -103,7 +103,7 @@ def reuse(store: Store, key: str, folder: Path, produce: Callable[[Path], None])
         store: The store that keeps the results.
         key: The key from `run_key`.
         folder: Folder for the files of the result; it is created.
-        produce: Function that computes the result and writes it into the given folder.
+        produce: Function that computes the result and writes it into `folder`, which is its argument.
 
     Returns:
         True if the result was fetched, False if `produce` computed it.

@@ -23,9 +23,10 @@ def commit(root: Path) -> str:
 
 
 def built_revision(root: Path) -> str:
-    """Return the first 12 digits of the commit that a container image was built from; "" outside a container image.
+    """Return the first 12 digits of the commit that a container image was built from.
 
-    "-dirty" follows if files differed from the commit.
+    "-dirty" follows if files differed from the commit. The result is "" outside a container image, and if the container
+    image was built from a folder without git.
     """
     file = root / "REVISION"  # written by images/Dockerfile
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Make a temporary folder. If its process is killed, the next process that makes a folder removes the old one."""
+"""Make temporary folders. A process that is killed cannot remove its folder, so a later process removes it."""
 
 import fcntl
 import os

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_private_key, load_pem_public_key
 
 from components.shared.errors import InputError
+from components.shared.regular_file import require_file
 
 PASSWORD = "SIGNING_KEY_PASSWORD"  # environment variable; needed only if the private key is encrypted
 MAKE_KEYS = (
@@ -25,10 +26,11 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Read the PEM file of a private key. If the key is encrypted, SIGNING_KEY_PASSWORD is its password.
 
     Raises:
-        InputError: The file is not such a key, or its password is wrong or missing.
+        InputError: The file is not an Ed25519 key, or the password is wrong or missing.
     """
     password = os.environ.get(PASSWORD)
     try:
+        require_file(path)
         key = load_pem_private_key(path.read_bytes(), password.encode() if password else None)
     # TypeError: a password is missing, or it is set although the key is not encrypted.
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -39,8 +41,9 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
-    """Read the PEM file of a public key. Raise InputError if the file does not contain such a key."""
+    """Read the PEM file of a public key. Raise InputError if the file does not contain an Ed25519 key."""
     try:
+        require_file(path)
         key = load_pem_public_key(path.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise InputError(f"--require-signature {path}: {error}; give the public key of the person who signs") from error
@@ -50,10 +53,10 @@ def read_public_key(path: Path) -> Ed25519PublicKey:
 
 
 def public_key_from(line: str) -> Ed25519PublicKey:
-    """Return the public key that a parameter file gives: the line between BEGIN and END of its PEM file.
+    """Return a public key from the line between BEGIN and END of its PEM file. Parameter files contain this line.
 
     Raises:
-        ValueError: The line is not such a key.
+        ValueError: The line is not an Ed25519 public key.
     """
     try:
         key = load_der_public_key(base64.b64decode(line, validate=True))
@@ -73,7 +76,7 @@ def sign(text: str, key: Ed25519PrivateKey) -> str:
 
 
 def is_signed(text: str, signature: str, key: Ed25519PublicKey) -> bool:
-    """Return whether the signature, in base64, was made of this text with the private part of this key."""
+    """Return whether a signature, in base64, belongs to this text and to the private key of this public key."""
     try:
         key.verify(base64.b64decode(signature), text.encode())
     except (InvalidSignature, ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from components.shared.errors import InputError
-from components.shared.events import emit, join_step, log
+from components.shared.events import emit, join_step, log, signs_of_life
 from components.shared.processors import limit_threads
 from components.shared.services.records import write_record
 from components.shared.services.s3_failures import s3_errors_explained
@@ -20,7 +20,7 @@ from components.shared.services.store import Store
 
 @contextmanager
 def step(name: str, job: str, store: str) -> Iterator[None]:
-    """Emit a step's start, end and failure. If the step fails, store the cause and raise the error again.
+    """Emit a step's start, signs of life, end and failure. If it fails, store the cause and raise the error again.
 
     Before the step starts, the number of its threads is limited to the number of processors that the pod may use.
 
@@ -35,7 +35,7 @@ def step(name: str, job: str, store: str) -> Iterator[None]:
     emit("started")
 
     try:
-        with s3_errors_explained():
+        with signs_of_life(), s3_errors_explained():
             yield
     except BaseException as error:
         cause = _cause_of(error)
@@ -63,7 +63,7 @@ def _cause_key(name: str, job: str) -> str:
 
 
 def _delete_cause(name: str, job: str, store: str) -> None:
-    """Delete the cause that an earlier attempt of this step left, for example because its pod was preempted."""
+    """Delete the error that an earlier attempt of this step stored. KFP repeats steps that fail."""
     try:
         Store(store).delete([_cause_key(name, job)])
     except Exception as error:  # the step itself has succeeded

@@ -16,7 +16,7 @@ def split(
 ):
     """Assign every tile to train, val, test or robustness, without leaks.
 
-    There is a leak if a photo, or a pair of near duplicates, is in two splits.
+    A leak means that tiles of one photo, or two near duplicates, are in different splits.
 
     Args:
         manifest: The data set version's manifest.

@@ -16,7 +16,10 @@ class HeldOut(Config):
     @model_validator(mode="after")
     def _one_of_them(self) -> "HeldOut":
         if (self.surface is None) == (self.source is None):
-            raise ValueError("robustness holds out either a surface or a source; give exactly one of them")
+            raise ValueError(
+                f"robustness has surface {self.surface} and source {self.source}, but it must have either a surface or "
+                "a source; give exactly one of them"
+            )
         return self
 
     def column_and_value(self) -> tuple[str, str]:
@@ -25,23 +28,24 @@ class HeldOut(Config):
 
 
 class SplitConfig(StepConfig):
-    """The shares of the splits, and the leak check. The split train gets all images that no other split gets."""
+    """The shares of the splits, and the leak check. The split `train` gets all images that no other split gets."""
 
     # These settings do not change the splits, so they do not change the key of the ledger.
     WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"leak_sample", "leak_correlation"}
 
-    val: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
-    test: float = Field(default=0.1, gt=0, lt=1, description="share of the images")
+    val: float = Field(default=0.1, gt=0, lt=1, description="share of the images in the split val")
+    test: float = Field(default=0.1, gt=0, lt=1, description="share of the images in the split test")
     robustness: float | HeldOut = Field(
         default=0.1,
-        description="share of the images; or a surface or source that is held out, such as {surface: wall}: the other "
-        "splits then share all other images",
+        description="share of the images in the split robustness; or a held-out surface or source, such as "
+        "{surface: wall}: this split then has all images of the surface or source, and the other shares refer to the "
+        "other images",
     )
     min_images: int = Field(default=5, ge=1, description="smallest number of images of each class in each split")
     leak_sample: int = Field(
         default=5000,
         ge=0,
-        description="largest number of tiles that the leak check reads and compares; 0 reads none",
+        description="largest number of tiles that the leak check reads and compares; 0: no tiles are compared",
     )
     leak_correlation: float = Field(
         default=0.93,

@@ -1,4 +1,4 @@
-"""Check that no photo is in two splits. This module does not use the code that assigns the splits."""
+"""Check that related images are in the same split. This module does not use the code that assigns the splits."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,7 +6,7 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """Two splits share an image or related images. This is an error in our code, not in the data."""
+    """An image, or two related images, are in different splits. This is an error in our code, not in the data."""
 
 
 def check_leaks(
@@ -17,8 +17,8 @@ def check_leaks(
     Args:
         manifest: The data set version.
         splits: The splits of its images.
-        related: Relation ("are near duplicates" or "are from one photo") -> pairs of sample_ids. Both images of a pair
-            must be in the same split, even if they belong to different groups.
+        related: Relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be in the
+            same split, even if they belong to different groups.
 
     Raises:
         LeakError: There is a leak. The message names the first two images of the leak.

@@ -4,9 +4,9 @@ All data set versions of a store share a ledger if they are split with the same 
 change, so the ledger recognises a group in every data set version.
 
 The ledger consists of pages, which are the objects under `splits/KEY/`. KEY is a digest of the parameters and the seed.
-Each run of the split step adds one page, with the groups that are not yet in a page older than one hour. The name of a
-page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3 listings are strongly
-consistent. If the pages are deleted, the next run starts with an empty ledger.
+Each run of the split step adds one page with its groups. Groups that are already in a page older than one hour are
+omitted. The name of a page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3
+listings are strongly consistent. If the pages are deleted, the next run starts with an empty ledger.
 """
 
 import datetime
@@ -24,8 +24,8 @@ from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import ATTEMPTS, THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# A page that contradicts another page is deleted at once. So a page older than this is final, and we call its groups
-# settled.
+# A run that wrote a page deletes it at once if it contradicts another page. So a page older than this is final, and we
+# call its groups settled.
 SETTLED_AGE = datetime.timedelta(hours=1)
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{64})\.parquet$")
 Assignment = dict[str, str]  # group_id -> split
@@ -49,8 +49,9 @@ class Ledger:
 
         Returns:
             True if the splits were stored. False if another run has put one of these groups into a different split in
-            the meantime. Then nothing is stored, and the caller must read the ledger and choose again. If two
-            concurrent runs contradict each other, the run that writes last gets False. The other run may get False too.
+            the meantime. Then nothing is stored, and the caller must read the ledger and choose splits again. If two
+            concurrent runs contradict each other, the run that writes last gets False. The other run may get False
+            too.
         """
         settled = _merged(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED_AGE))
         page = {group: split for group, split in assignment.items() if group not in settled}
@@ -81,7 +82,7 @@ class Ledger:
         return name
 
     def _read_pages(self, until: datetime.datetime | None = None) -> list[Assignment]:
-        """Return all pages, or only the pages that were written before `until`."""
+        """Return the contents of all pages, or only of the pages that were written before `until`."""
         for _ in range(ATTEMPTS):
             keys = []
             for one in self._store.objects(f"{self._folder}/"):

@@ -11,7 +11,8 @@ from components.split.config import HeldOut, SplitConfig
 from components.split.tile_comparison import Comparison
 from components.split.tile_leaks import show_comparison
 
-EXPLAINED_DIFFERENCE = 0.02  # share of the tiles
+# If the share of a split differs from the wanted share by more than this, the page says why.
+EXPLAINED_DIFFERENCE = 0.02
 
 
 def write_page(
@@ -31,7 +32,7 @@ def write_page(
         config: The wanted shares, or the held-out source or surface.
         earlier: Number of groups that earlier runs assigned to a split.
         store: The store that contains the tiles.
-        comparison: The most similar tiles of different splits. None if no tiles were compared.
+        comparison: The most similar pairs of tiles in different splits. None if no tiles were compared.
         path: File to write: the page.
     """
     images = manifest.table.merge(splits.table, on="sample_id")
@@ -42,12 +43,12 @@ def write_page(
         except_held_out = f", except that all tiles of the {column} {value} are in the split robustness"
     page.text(
         f"The data set has {len(images)} tiles in {images['group_id'].nunique()} groups. A group contains all tiles of "
-        "one photo, and near duplicates (tiles that show the same place almost identically). All tiles of a group are "
-        "in the same split, so no network is tested on photos from its training. Classes, sources and surfaces are "
-        f"spread evenly over the splits{except_held_out}.\n\n"
+        "one photo, near duplicates (tiles that show the same place almost identically), and overlapping tiles. All "
+        "tiles of a group are in the same split, so no network is tested on photos from its training. Classes, sources "
+        f"and surfaces are spread evenly over the splits{except_held_out}.\n\n"
         "- *train*: a network learns from these tiles.\n"
-        "- *val* (validation): these tiles decide which weights of a training are saved, and which threshold a network "
-        "gets.\n"
+        "- *val* (validation): these tiles decide which weights of a training are saved. They also decide at which "
+        "P(crack) the answer of a network is a crack.\n"
         "- *test*: the errors of each network are counted on these tiles.\n"
         "- *robustness*: more test tiles. The networks classify them as they are, and again with blur, noise and other "
         "changes."
@@ -102,7 +103,7 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Return the wanted share of each split. For a held-out source or surface, return the share that it really has."""
+    """Return the wanted share of each split. If robustness is held out, this is the share that it has."""
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

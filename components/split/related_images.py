@@ -1,4 +1,4 @@
-"""Read which images must be in the same split: near duplicates, and images of one photo.
+"""Read which images must be in the same split: near duplicates, overlapping images, and images of one photo.
 
 The pairs do not depend on the groups that ingestion formed. So the leak check also finds errors in the groups.
 """
@@ -15,25 +15,34 @@ from components.shared.services.store import MissingObjectError, Store
 def related_images(store: Store, digest: str) -> dict[str, list[tuple[str, str]]]:
     """Return a dict: relation -> pairs of sample_ids that must be in the same split.
 
-    For a photo, the first image is paired with every image of the photo. These pairs are enough to find every leak.
+    The relations are near duplicates, overlapping images, and images of one photo. The first image of a photo is paired
+    with every image of the photo. These pairs are enough to find every leak.
     """
     version = read_version(store, digest)
     near_duplicates = _table(store, version, "near_duplicates.parquet", ["first", "second"])
+    overlaps = _table(store, version, "overlaps.parquet", ["first", "second"], optional=True)
     photos = _table(store, version, "photos.parquet", ["sample_id", "photo"])
     first_of_photo = photos.groupby("photo")["sample_id"].transform("first")
     return {
         "are near duplicates": list(zip(near_duplicates["first"], near_duplicates["second"], strict=True)),
+        "overlap": list(zip(overlaps["first"], overlaps["second"], strict=True)),
         "are from one photo": list(zip(first_of_photo, photos["sample_id"], strict=True)),
     }
 
 
-def _table(store: Store, version: Version | None, name: str, columns: list[str]) -> pd.DataFrame:
-    """Read a table of the data set version. If the store does not have the table, warn and return an empty table."""
+def _table(
+    store: Store, version: Version | None, name: str, columns: list[str], optional: bool = False
+) -> pd.DataFrame:
+    """Read a table of the data set version. If the store does not have the table, warn and return an empty table.
+
+    There is no warning about a table that is `optional`, because early releases did not write it.
+    """
     if version is not None:
         try:
             return pd.read_parquet(BytesIO(version.read(store, name)))
         except MissingObjectError:
-            pass
+            if optional:
+                return pd.DataFrame(columns=columns)
     warn(
         f"the store has no {name} for the data set version, so the leak check used only the groups; check that "
         "ingest and split use the same store"

@@ -1,7 +1,7 @@
 """Assign groups of images to splits.
 
-All images of a group get the same split. The images with the same label, source and surface form a stratum. Each
-stratum is divided in about the wanted shares. The same seed gives the same splits.
+All images of a group get the same split. The images with the same label, source and surface form a stratum. Each split
+gets about its wanted share of every stratum. The same seed gives the same splits.
 """
 
 import hashlib
@@ -25,25 +25,26 @@ from components.split.tile_comparison import Comparison
 from components.split.tile_leaks import check_tiles
 
 STRATUM = ["label", "source", "surface"]
-DECIMALS_OF_CHI_SQUARE = 9  # we round to this number of decimals, so that the result is the same on all machines
+DECIMALS_OF_CHI_SQUARE = 9  # chi-square is rounded, so that the splits are the same on all machines
 
 
 def assign_splits(
     manifest_path: str | Path, splits_path: str | Path, page_path: str | Path, config: SplitConfig, seed: int
 ) -> Splits:
-    """Split a data set version, check that nothing leaks, and report the composition.
+    """Split a data set version, check the splits for leaks, and write the page about them.
 
     Args:
         manifest_path: The data set version's manifest.
         splits_path: File to write: the splits.
         page_path: File to write: the page, HTML.
-        config: The shares, or the surface or source that is held out for robustness.
+        config: The wanted shares of the splits, the surface or source that is held out, and the settings of the leak
+            check.
         seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. If a
             group is already in the store's ledger, it keeps its split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
-            different splits are near duplicates. The page then shows these near duplicates.
+            different splits are near duplicates. In the last case, the page shows these near duplicates.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -70,7 +71,7 @@ def assign_splits(
 def _compare_sample(
     store: Store, manifest: Manifest, splits: Splits, config: SplitConfig, seed: int, page_path: str | Path
 ) -> Comparison | None:
-    """Compare a sample of the tiles. Return None if `leak_sample` is 0 or the store does not have the tiles."""
+    """Compare a sample of tiles across the splits. Return None if `leak_sample` is 0 or the store has no tiles."""
     if config.leak_sample == 0:
         return None
     if read_version(store, manifest.digest) is None:
@@ -165,7 +166,7 @@ def split_groups(
 
 
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
-    """Raise InputError if a class has fewer groups than there are splits. The message contains `where`."""
+    """Raise InputError if a class has fewer groups than there are splits. `where` says which part `table` is."""
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
         if len(groups) < len(splits):
@@ -174,7 +175,8 @@ def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> N
             raise InputError(
                 f"the class {name} has {photos}{where}{listed}. Each of the {len(splits)} splits needs at least one "
                 "photo of the class, so the data cannot be split without leaks. Add photos of this class, or add a "
-                "source"
+                "source. If the data set report shows that ingestion joined tiles of different places, raise "
+                "ingest.overlap or ingest.near_duplicate"
             )
 
 

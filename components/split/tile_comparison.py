@@ -1,9 +1,9 @@
 """Compare the tiles of different splits by their pixels, and find near duplicates that the grouping missed.
 
-Ingestion groups near duplicates by a perceptual hash and by the correlation of thumbnails. This module uses another
-measure: the correlation of the fine structure of two tiles. The same measure as in ingestion would repeat the errors of
-the grouping. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. So two tiles
-without details are not similar only because the light falls from the same side.
+Ingestion finds near duplicates by a perceptual hash and by the correlation of thumbnails. With the same measure, this
+module would repeat the errors of ingestion. So it uses another measure: the correlation of the fine structure of two
+tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. So two tiles
+without details do not count as similar only because the light falls from the same side.
 
 Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
 approximate search, because it could miss a pair.
@@ -46,7 +46,7 @@ class Comparison:
         compared: Number of tiles that were compared with each other.
         tiles: Number of tiles in the data set version.
         closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). Each row names a
-            tile, and the most similar tile in the larger splits. The most similar pair is first.
+            tile, and the most similar tile in all splits that are larger. The most similar pair is first.
     """
 
     compared: int
@@ -61,8 +61,7 @@ class Comparison:
 def compare_tiles(store: Store, manifest: Manifest, splits: Splits, sample: int | None, seed: int) -> Comparison:
     """Compare the tiles of different splits: all tiles of a data set version, or a random sample.
 
-    Each tile needs 2.7 kB of memory and is decoded once. Each pair of tiles in different splits takes 11 thousand
-    operations.
+    A tile needs 2.7 kB of memory and is decoded once. A comparison of two tiles takes 11 thousand operations.
 
     Args:
         store: The store that contains the data set version.
@@ -106,11 +105,11 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_similar(
     structures: NDArray[np.float32], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each tile, find the most similar tile in the splits before its own split, in all rotations and mirror images.
+    """For each tile, find the most similar tile in the splits before its own split, also mirrored and rotated.
 
     Args:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
-        ends: int64 (S,), for each split the row after its last tile, in rising order.
+        ends: int64 (S,), for each split the row number after its last tile, in rising order.
 
     Returns:
         The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). For tiles of the first split,
@@ -144,7 +143,7 @@ def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _chosen(tiles: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
-    """Return all tiles, or a random sample of at most `sample` tiles and MAX_SAMPLE_BYTES.
+    """Return all tiles, or a random sample of at most `sample` tiles and at most MAX_SAMPLE_BYTES.
 
     The sample consists of blocks of tiles that are next to each other in a shard, so we need few requests to read them.
     Such blocks are still a random sample, because ingestion packs tiles in the order of the hash of their content.
@@ -166,7 +165,7 @@ def _largest_split_first(tiles: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float32]:
-    """Return the fine structures of tiles, float32 (N, SIDE, SIDE), in the order of the rows (index 0 to N - 1)."""
+    """Return the fine structures of tiles, float32 (N, SIDE, SIDE), in the order of `rows`. Its index is 0 to N - 1."""
     structures = np.zeros((len(rows), SIDE, SIDE), np.float32)
     in_shards = rows.sort_values(["shard", "offset"])
 
@@ -178,7 +177,7 @@ def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float3
             except ImageError as error:
                 raise InputError(
                     f"the tile {path} in the store {store.uri} cannot be decoded any more: {error}; ingest its source "
-                    "again into another store. The new ingestion leaves this tile out"
+                    "again into another store. The new ingestion refuses this tile"
                 ) from error
         return start + len(block)
 
@@ -207,7 +206,7 @@ def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _closest_pairs(rows: pd.DataFrame, best: NDArray[np.int64], correlations: NDArray[np.float32]) -> pd.DataFrame:
-    """Return the table `closest` of a `Comparison`."""
+    """Return the table `Comparison.closest`: each tile of `rows` with its most similar tile, if it has one."""
     asked = np.flatnonzero(best >= 0)
     columns = ["sample_id", "path", "split"]
     pairs = rows.loc[asked, columns].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""Stop a run whose splits share near duplicates, and show these tiles.
+"""Stop a run if near duplicates are in different splits, and show these tiles.
 
 Every run checks a sample of the tiles. The command `crack-pipeline leaks` checks all tiles.
 """
@@ -63,9 +63,9 @@ def check_tiles(
     more = f"; and {len(leaks) - len(named)} more" if len(leaks) > len(named) else ""
     raise InputError(
         f"near duplicates are in different splits: {'; '.join(named)}{more}. {page_path} and {store.uri}/{key} show "
-        "these tiles. Remove one tile of each pair, or lower ingest.near_duplicate, so that ingestion puts both tiles "
-        "into one group. If the page shows tiles of different places, raise split.leak_correlation above "
-        f"{leaks['correlation'].max():.3f}"
+        "these tiles. Remove one tile of each pair. Or lower ingest.near_duplicate, and check whether ingestion then "
+        "puts both tiles into one group. If the page shows tiles of different places, raise split.leak_correlation "
+        f"above {leaks['correlation'].max():.3f}"
     )
 
 
@@ -75,7 +75,7 @@ def check_version(
     """Check all tiles of a data set version in the store, with the splits that an earlier run assigned.
 
     Args:
-        store: The store.
+        store: The store that contains the data set version.
         name: Digest of the data set version. None means the newest version.
         config: The configuration of the split step in the earlier run.
         seed: The seed of the earlier run.
@@ -122,21 +122,24 @@ def _newest_version(store: Store) -> str:
 def write_comparison(
     store: Store, manifest: Manifest, comparison: Comparison, config: SplitConfig, path: str | Path
 ) -> None:
-    """Write an HTML page with the leaks. If there is no leak, the page shows the most similar tiles."""
+    """Write an HTML page with the leaks. If there is no leak, it shows the most similar tiles of different splits."""
     page = Page("Leak check")
     show_comparison(page, store, manifest, comparison, config)
     page.write(path)
 
 
 def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Comparison, config: SplitConfig) -> None:
-    """Append a text about the comparison, and images of the leaks. Without a leak, show the most similar tiles."""
+    """Append a text about the comparison, and a table with images of the leaks.
+
+    If there is no leak, the table shows the most similar tiles of different splits.
+    """
     limit = config.leak_correlation
     leaks = comparison.leaks(limit)
     compared, tiles = comparison.compared, comparison.tiles
     page.text(
-        "A leak is a pair of near duplicates in two splits. With a leak, a network may be tested on a tile that it has "
-        f"seen in its training. The check took {compared} of {tiles} tiles. It compared each of them with all that are "
-        "in other splits, also mirrored and rotated. The comparison uses the fine structure of a tile, without "
+        "A leak is a pair of near duplicates in two splits. With a leak, a network may be tested on a tile from "
+        f"its training. The check took {compared} of {tiles} tiles. It compared each of these tiles with those in "
+        "other splits, also mirrored and rotated. The comparison uses the fine structure of a tile, without "
         "slow changes of brightness. Two tiles are a leak if the correlation of their fine structure is at least "
         f"{limit:g} (1 means identical). The check finds near duplicates. It does not find tiles that only overlap."
     )
@@ -161,7 +164,7 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
 
 
 def _rows(store: Store, manifest: Manifest, pairs: pd.DataFrame) -> list[list]:
-    """Return the rows of the table: both tiles as images, their files and splits, and the correlation."""
+    """Return table rows for pairs of tiles: both tiles as images, their files and splits, and their correlation."""
     places = manifest.table.set_index("sample_id", drop=False)
     images = read_images(store, places.loc[pairs["sample_id"]])
     other_images = read_images(store, places.loc[pairs["other_sample_id"]])

@@ -26,7 +26,7 @@ OWN_TRANSFORMS: dict[str, type[BasicTransform]] = {
 NOT_FOR_TILES = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda"}
 # In a parameter file, OpenCV's constants are written by name, such as BORDER_REFLECT_101.
 OPENCV_CONSTANT = re.compile(r"(BORDER|INTER)_[A-Z0-9_]+")
-# The check applies a transform once with each of these seeds. Some transforms change the size of a tile only sometimes.
+# The check applies a transform once with each of these seeds, because it may change the size of a tile only sometimes.
 TRIAL_SEEDS = range(3)
 
 
@@ -44,8 +44,8 @@ def build_augmentation(transforms: Sequence[NamedTransform]) -> Callable[[np.nda
     pipeline = Compose([_build(item, position) for position, item in enumerate(transforms)])
 
     def augment(image: np.ndarray, seed: int) -> np.ndarray:
-        # All transforms draw numbers from these two generators, one after the other. `set_random_seed` would give each
-        # transform generators with the same numbers. Then a tile with strong noise would always be bright too.
+        # All transforms take their random numbers from these two generators, in turn. `set_random_seed` would give
+        # every transform the same random numbers. Then, for example, a tile with strong noise would always be bright.
         pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return pipeline(image=image)["image"]
 
@@ -108,7 +108,7 @@ def _opencv_constant(value: JsonValue) -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """Return the reason why Albumentations refuses the arguments, in one line."""
+    """Return in one line why Albumentations refuses the arguments of a transform. `error` is what it raised."""
     if not isinstance(error.__cause__, ValidationError):
         return str(error).splitlines()[0]
 

@@ -12,8 +12,9 @@ class TrainingBatches(Sampler):
     A batch depends only on the seed and the step, so a training can resume at any step. Each epoch is a new permutation
     of the tiles. A batch may contain the end of one epoch and the start of the next. So the length of a training is
     counted in steps, not in epochs.
-    The augmentation of a tile does not depend on the worker that decodes it. The batch of a tile does not depend on the
-    number of devices.
+
+    The augmentation of a tile does not depend on the worker process that decodes the tile. The tiles in a batch do not
+    depend on the number of devices.
 
     Args:
         labels: Class of every tile, 0 or 1.
@@ -21,8 +22,8 @@ class TrainingBatches(Sampler):
         steps: Number of batches in the whole training.
         seed: Seed of the permutations and of the augmentation.
         start: Number of steps that are already done.
-        balanced: If true, a batch has equally many tiles of both classes. A tile of the rarer class then appears more
-            often.
+        balanced: If true, a batch has equally many tiles of both classes (if `batch_size` is odd, one more of one
+            class). A tile of the rarer class then appears more often than a tile of the other class.
         share: The number of this device, which starts at 0, and the number of devices. If there are n devices, each
             device gets every n-th tile of each batch.
     """
@@ -60,7 +61,7 @@ class TrainingBatches(Sampler):
             first = step * self.batch_size
             batch = []
             for place in range(first + device, first + self.batch_size, devices):
-                # The tiles of a batch come from each pool in turn.
+                # If there is one pool for each class, the tiles of a batch come from the two pools in turn.
                 order = orders[place % len(orders)]
                 index = order[place // len(orders)]
                 batch.append((index, _augmentation_seed(self.seed, place)))
@@ -73,7 +74,7 @@ class _EndlessOrder:
     Args:
         pool: Indices of the tiles.
         seed: The seed of the training.
-        number: The number of the pool. Pools with different numbers get different permutations.
+        number: The number of the pool, from 0. Pools with different numbers get different permutations.
     """
 
     def __init__(self, pool: np.ndarray, seed: int, number: int):

@@ -1,8 +1,8 @@
 """Write and read checkpoints of an unfinished training: `runs/<run key>/checkpoints/` in the store.
 
 Each checkpoint is one object, so the store never has an incomplete checkpoint. The object's name contains the number of
-finished steps and the sha256 of the content. The sha256 shows whether any bit has changed. A checkpoint contains only
-tensors and plain values. `torch.load` reads it with `weights_only`, so reading it executes no code.
+finished steps and the sha256 of the content. The sha256 shows whether the content has changed. A checkpoint contains
+only tensors and plain values. `torch.load` reads it with `weights_only`, so reading it executes no code.
 """
 
 import re
@@ -34,7 +34,7 @@ class PreemptedError(RuntimeError):
 
 
 class Checkpoints:
-    """The checkpoints of one run key. A thread writes the checkpoints, so the device does not wait for the store."""
+    """The checkpoints of one training. A thread writes them, so the device does not wait for the store."""
 
     def __init__(self, store: Store, key: str):
         self._store = store
@@ -47,15 +47,15 @@ class Checkpoints:
 
         Args:
             step: Number of finished optimiser steps.
-            state: Nested tensors and plain values. The tensors can be on any device. The caller may change the state
-                after this call.
+            state: Nested dicts and lists of tensors and plain values. The tensors can be on any device. The caller may
+                change the state after this call.
         """
         self.wait()
         content = {"format": FORMAT, "step": step, **_copied(state)}
         self._pending = self._writer.submit(self._write, step, content)
 
     def wait(self) -> None:
-        """Wait until the last state given to `save` is in the store."""
+        """Wait until the checkpoint of the last `save` is in the store, or could not be written."""
         if self._pending is None:
             return
         try:
@@ -127,7 +127,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
 
 
 def _copied(value: Any) -> Any:
-    """Return a copy of nested values, with all tensors on the CPU."""
+    """Return a copy of nested dicts and lists of values, with all tensors on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -138,11 +138,11 @@ def _copied(value: Any) -> Any:
 
 
 class StopSignal:
-    """Notes the first SIGTERM, so that the training can write a checkpoint. A second SIGTERM ends the process at once.
+    """Records the first SIGTERM, so that a checkpoint can be written. A second SIGTERM ends the process at once.
 
     In a training with several processes, only the parent process listens to SIGTERM. It sends FORWARDED_STOP to its
-    child processes, and they listen only to this signal. The reason: SIGTERM is often sent to the whole process group.
-    A child that listened to SIGTERM would get two signals: one as a member of the group, and one from the parent.
+    child processes, and they listen only to this signal. SIGTERM is often sent to the whole process group. If a
+    child listened to it, the child would get two signals: one as a member of the group, and one from the parent.
 
     Args:
         forwarded: True if this process is one of several child processes.
@@ -154,7 +154,7 @@ class StopSignal:
 
     @contextmanager
     def watched(self) -> Iterator["StopSignal"]:
-        """Inside the `with` block, note the signal. It does not end the process."""
+        """Inside the `with` block, record the signal in `received`. The first signal does not end the process."""
         previous = signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(self._number, self._note)
         try:

@@ -27,8 +27,8 @@ def train(
 
     Returns:
         model: Saved-model folder: model.safetensors, model.json and model.sha256.
-        metrics: Lowest validation loss (nats), accuracy of the same validation, training tiles per second, and seconds
-            of training.
+        metrics: The lowest validation loss in nats, the accuracy of the same validation, training tiles per second, and
+            seconds of training.
         page: Page with the training curves.
     """
     from components.shared.step import step

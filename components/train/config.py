@@ -1,4 +1,4 @@
-"""Settings of the train step: how one candidate is trained."""
+"""Settings of the train step, which trains one candidate."""
 
 from typing import Annotated, Literal
 
@@ -26,8 +26,9 @@ PAPER_AUGMENTATION: tuple[NamedTransform, ...] = (
     {"FastGaussNoise": {"std_range": [0.0, 0.03], "p": 0.5}},
 )
 
-# Some transforms are similar to a corruption of the robustness split, but weaker. A network that is trained with such
-# a transform knows the corruption. The dict names, for each such transform, the families of similar corruptions.
+# The robustness test corrupts tiles, for example with noise. Some transforms are similar to such a corruption, but
+# weaker. So a network that is trained with such a transform already knows the corruption. The dict gives, for each of
+# these transforms, the families of corruptions that it is similar to.
 _BRIGHTNESS = ("low_light", "over_exposure")
 _NOISE = ("gaussian_noise",)
 CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
@@ -60,21 +61,26 @@ CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
     "Spatter": ("stain",),
     "ZoomBlur": ("defocus",),
 }
-# With one of these values, a transform does not change the brightness. The value may be a strength, a range of changes
-# or a range of factors.
+# A brightness argument with one of these values means that the transform does not change the brightness. The argument
+# is a strength, a range of changes, or a range of factors.
 _NO_CHANGE = (0, [0, 0], [1, 1])
 
 
 class TrainConfig(StepConfig):
     """The settings of one candidate's training: network, optimiser, length and augmentation."""
 
-    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"container_image"}
+    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"container_image", "weights_licences"}
     WITHOUT_EFFECT = GIVEN_BY_RUN | {"workers", "require_gpu", "checkpoint_minutes"}
 
     architecture: str = Field(description="any timm classifier, such as resnet50")
     weights: str = Field(
         default="hub",
         description='"hub", the path of a weights file, s3://BUCKET/KEY, or "none" for training from scratch',
+    )
+    weights_licence: str = Field(
+        default="",
+        description='licence of the weights, such as "apache-2.0"; if timm knows the licence of weights on its hub, '
+        "the one that timm gives is used",
     )
     input_size: int = Field(default=224, ge=32, le=1024, description="height and width in pixels")
     tuning: str = Field(
@@ -102,7 +108,7 @@ class TrainConfig(StepConfig):
         default=1.0,
         gt=0,
         le=1,
-        description="each block has the learning rate of the block after it, multiplied by this factor",
+        description="the learning rate of a block is that of the next deeper block, multiplied by this factor",
     )
     weight_decay: float = Field(default=0.05, ge=0)
     clip_norm: float = Field(
@@ -117,7 +123,7 @@ class TrainConfig(StepConfig):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     class_balance: Literal["none", "weights", "sampling"] = Field(
         default="none",
-        description="weights: the rare class counts more in the loss; sampling: both classes appear equally often",
+        description="weights: the rarer class counts more in the loss; sampling: both classes appear equally often",
     )
     ema: float = Field(
         default=0.0,
@@ -171,6 +177,7 @@ class TrainConfig(StepConfig):
         default=5.0, gt=0, description="minutes between checkpoints; a training that is killed loses about this time"
     )
 
+    weights_licences: tuple[str, ...] = Field(default=(), description="allowed licences of weights; empty: all")
     container_image: str = Field(
         default="", description="container image that the step runs in; it is recorded in MLflow"
     )
@@ -190,7 +197,7 @@ class TrainConfig(StepConfig):
         return self
 
     def seen_corruptions(self) -> tuple[str, ...]:
-        """Return the corruption families that the augmentation contains in a weaker form, sorted."""
+        """Return the families of corruptions, such as "jpeg", that the augmentation has in a weaker form, sorted."""
         families: set[str] = set()
         for item in self.augment:
             for name, arguments in item.items():

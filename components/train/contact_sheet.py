@@ -1,4 +1,4 @@
-"""Draw a contact sheet. It shows some training tiles, and to the right of each tile its augmented views."""
+"""Draw a contact sheet: some training tiles, and to the right of each tile examples of its augmentation."""
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from components.train.task import Task
 
 TILES_PER_CLASS = 2
 VIEWS = 7
-LARGEST_SIDE = 128  # pixels of a view on the sheet
+LARGEST_SIDE = 128  # of a tile on the sheet, in pixels
 GAP = 4  # pixels
 WHITE = 255
 JPEG_QUALITY = 85
@@ -19,7 +19,8 @@ def draw_contact_sheet(task: Task) -> bytes:
     """Return the contact sheet as a JPEG file. It has one row for each tile, and the rows with a crack are at the top.
 
     Args:
-        task: The task of the training. The sheet shows the first tiles of each class in the training split.
+        task: The network, data and settings of the training. The sheet shows the first tiles of each class in the
+            training split.
     """
     labels = task.train["label"].to_numpy()
     cracks = np.flatnonzero(labels == 1)[:TILES_PER_CLASS]
@@ -39,7 +40,7 @@ def draw_contact_sheet(task: Task) -> bytes:
 
 
 def _framed(view: np.ndarray) -> np.ndarray:
-    """Return a view, made smaller if it is large, with a white frame."""
+    """Return an image of a tile with a white frame. A large image is made smaller."""
     side = min(LARGEST_SIDE, len(view))
     small = cv2.resize(view, (side, side), interpolation=cv2.INTER_AREA)
     return cv2.copyMakeBorder(small, GAP, GAP, GAP, GAP, cv2.BORDER_CONSTANT, value=(WHITE, WHITE, WHITE))

@@ -1,15 +1,14 @@
-"""Describe the network, and run it once on one tile. So wrong settings are found before data is fetched."""
+"""Describe the network, and run it once on one tile, so that wrong settings are found before data is fetched."""
 
 import os
 import shutil
 
-import torch
-
 from components.shared.errors import InputError
-from components.shared.network.network import ModelInfo, build_network, describe
+from components.shared.network.network import ModelInfo, build_network, describe, try_on_tiles
 from components.train.augmentation import check_augmentation
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
+from components.train.licence import checked_licence
 from components.train.optimizer import make_optimizer
 
 # Settings that some architectures do not support. The error message shows their values.
@@ -17,10 +16,10 @@ LIMITED_BY_ARCHITECTURE = ("input_size", "tuning", "layer_decay", "dropout", "st
 
 
 def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
-    """Return the description of the network that will be trained. No network connection is opened.
+    """Return the description of the network that will be trained. Nothing is downloaded.
 
     Raises:
-        InputError: timm has no such architecture, or the weights file does not exist.
+        InputError: timm has no such architecture, the weights file does not exist, or its licence is not allowed.
     """
     return describe(
         config.architecture,
@@ -31,30 +30,47 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
         stochastic_depth=config.stochastic_depth,
         tuning=config.tuning,
         tile_mm=config.tile_mm,
+        weights_licence=checked_licence(config),
     )
 
 
-def dry_run(info: ModelInfo, config: TrainConfig) -> None:
-    """Build the augmentation and the network in the same way as the training, and run each on one tile.
+def dry_run(info: ModelInfo, config: TrainConfig) -> ModelInfo:
+    """Build the augmentation and the network in the same way as the training, and try both of them.
+
+    Returns:
+        The description of the network, with what is known after its weights were loaded.
 
     Raises:
-        InputError: A transform cannot be used on tiles, the weights cannot be fetched or are not for this architecture,
-        or timm cannot build, freeze or run the network with these settings. Or `compile` is true, but there is no C
-        compiler.
+        InputError: A transform cannot be used on tiles, `compile` is true but there is no C compiler, or the network
+            cannot be trained (see `try_network`).
     """
     check_augmentation(config)
+    check_compiler(config)
+    return try_network(info, config)
+
+
+def check_compiler(config: TrainConfig) -> None:
+    """Raise `InputError` if `compile` is true, but there is no C compiler."""
     if config.compile and not has_compiler():
         raise InputError(
             "compile is true, but Triton needs a C compiler and finds none; set compile to false, or install a "
             "compiler (apt-get install gcc libc6-dev). images/Dockerfile says how to add gcc to the container image"
         )
 
+
+def try_network(info: ModelInfo, config: TrainConfig) -> ModelInfo:
+    """Build the network in the same way as the training, run it on three tiles, and return its description.
+
+    Raises:
+        InputError: The weights cannot be fetched or are not for this architecture, or the network cannot be built,
+            frozen or run with these settings.
+    """
     try:
         network = build_network(info).eval()
         freeze(network, config.tuning)
         make_optimizer(network, config)
-        with torch.inference_mode():
-            network.logits_and_embeddings(torch.zeros(1, 3, info.input_size, info.input_size, dtype=torch.uint8))
+        try_on_tiles(network)
+        return network.info
     except InputError:
         raise
     except Exception as error:  # timm's networks raise different errors for settings that they do not support

@@ -29,7 +29,7 @@ _TRACEBACK = "Traceback (most recent call last):\n"
 
 
 class Length(NamedTuple):
-    """The optimiser steps of a training, and the steps between two validations."""
+    """The number of optimiser steps of a training, and the number of steps between two validations."""
 
     steps: int
     interval: int
@@ -38,11 +38,11 @@ class Length(NamedTuple):
 def fit(task: Task, folder: Path) -> TrainingRecord:
     """Train a network, and write a saved model with the weights that had the lowest validation loss.
 
-    If memory runs out, every device's share of a batch is split into twice as many parts, and the training resumes from
-    its last checkpoint. The gradients of the parts add up to the gradient of the whole batch.
+    If memory runs out, every device's share of a batch is split into twice as many parts as before, and the training
+    resumes from its last checkpoint. The gradients of the parts add up to the gradient of the whole batch.
 
     Args:
-        task: The task of the training.
+        task: The network, data and settings of the training.
         folder: Folder to write: model.safetensors, model.json and model.sha256.
 
     Raises:
@@ -99,7 +99,7 @@ def length(config: TrainConfig, images: int) -> Length:
 
 
 def _launch(record: TrainingRecord, task: Task, interval: int, folder: Path) -> TrainingRecord:
-    """Run the training in this process. If there are several devices, run it in one process for each device."""
+    """Run the training in this process or, if there are several devices, in one child process for each device."""
     fabric = Fabric(
         accelerator=record.device,
         devices=record.devices,
@@ -127,9 +127,9 @@ def _forward_stop(*_: Any) -> None:
 
 
 def _original_error(error: ProcessRaisedException) -> Exception:
-    """Return the error that ended a child process. We rebuild it from the text of its traceback."""
+    """Return the error that ended a child process. `error` has only the text of its traceback, so we rebuild it."""
     last_traceback = str(error).rpartition(_TRACEBACK)[2].rstrip()
-    # The frames of a traceback are indented. The line with the error is not.
+    # The frames of a traceback are indented. The line with the error is not indented.
     found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last_traceback, re.MULTILINE | re.DOTALL)
     if found is None:
         return error

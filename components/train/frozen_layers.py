@@ -10,8 +10,8 @@ def freeze(network: Network, tuning: str) -> None:
     """Freeze all parameters of a network except those that `tuning` names.
 
     Args:
-        network: The network. It is changed.
-        tuning: "full", "head_only", or "last_N": the head and the last N blocks, as timm counts blocks.
+        network: The network, which is changed.
+        tuning: "full", "head_only", or "last_N" for the head and the last N blocks. timm defines the blocks.
 
     Raises:
         InputError: The network has fewer than N blocks.

@@ -1,4 +1,4 @@
-"""Run the training of one device, step by step.
+"""Run the training on one device, step by step.
 
 A training that resumes from a checkpoint gives exactly the same weights as a training without a stop. The checkpoint
 contains the state that `Loop.state` returns. Everything else depends only on the seed and the step: the tiles of a
@@ -33,8 +33,8 @@ from components.train.optimizer import clip_gradients, learning_rate, make_optim
 from components.train.task import Task, TrainingRecord
 
 STEPS_BETWEEN_PROGRESS = 5
-# A resumed training takes these fields of the record from the checkpoint. All other fields describe the machine on
-# which it runs now.
+# A resumed training takes these fields of its TrainingRecord from the checkpoint. The other fields describe the machine
+# on which it runs now.
 RESUMED_FIELDS = ("history", "best_step", "images", "training_seconds", "wait_seconds", "resumed_at")
 
 
@@ -43,8 +43,8 @@ class Loop:
 
     Args:
         fabric: Lightning's object that manages the device, the precision and the other processes.
-        task: The task of the training.
-        record: The record of the training, which `run` fills.
+        task: The network, data and settings of the training.
+        record: The object in which `run` records what happens.
         interval: Number of steps between validations.
         checkpoints: The object that writes the checkpoints. It is None if no checkpoints are wanted. It is also None in
             all processes except the first.
@@ -104,8 +104,8 @@ class Loop:
         augmented = TileDataset(task.train, task.tiles, task.info.input_size, build_augmentation(config.augment))
         self.batches = loader(augmented, order, config.workers, devices)
 
-        # Each device validates a part of the tiles. Validation needs no gradients, so a batch size that fits into the
-        # memory in training also fits here.
+        # Each device validates a part of the tiles. Validation needs no gradients. So if a number of tiles fits
+        # into the memory in training, it also fits here.
         rows_of_this_device = task.val.iloc[device::devices]
         not_augmented = TileDataset(rows_of_this_device, task.tiles, task.info.input_size)
         val_batch_size = max(1, config.batch_size // (devices * self.record.parts))
@@ -211,8 +211,8 @@ class Loop:
                 loss = self.loss(self.module(part), part_labels)
                 self.fabric.backward(loss / share)
             losses += loss.detach()
-        # We sum the loss over the devices at every step. All devices resume from the first device's checkpoint, so that
-        # checkpoint must contain the sum.
+        # We sum the loss over the devices at every step: all devices resume from the checkpoint of the first device, so
+        # this checkpoint must contain the sum.
         self.loss_sum += self._summed_over_devices(losses)
 
         if self.config.clip_norm:
@@ -224,12 +224,12 @@ class Loop:
             self.ema.update(self.network, step=self.step)
 
     def _seed_this_step(self) -> None:
-        """Seed dropout and stochastic depth by the training's seed, the step and the device."""
+        """Seed the random numbers of dropout and stochastic depth from the training's seed, the step and the device."""
         seed = np.random.SeedSequence([self.task.seed, self.step, self.fabric.global_rank])
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     def _summed_over_devices(self, value: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over all devices in place, and return it. We do not use Fabric's method: it makes a GPU wait."""
+        """Sum a tensor over all devices in place, and return it. Fabric's method for this would make a GPU wait."""
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(value)
         return value
@@ -286,7 +286,7 @@ class Loop:
         return sums
 
     def _point(self, loss_sum: float, correct: float) -> dict[str, float]:
-        """Return the next point of the curves. The arguments are the sums over the validation split."""
+        """Return the next point of the curves. The arguments are sums over all tiles of the validation split."""
         record = self.record
         images_since_last = self.interval * self.config.batch_size
         seconds, wait_seconds = record.training_seconds, record.wait_seconds
@@ -308,7 +308,7 @@ class Loop:
         }
 
     def state(self) -> dict:
-        """Return everything that a resumed training needs, as nested tensors and plain values."""
+        """Return everything that a resumed training needs, as nested dicts and lists of tensors and plain values."""
         return {
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),

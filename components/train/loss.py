@@ -13,8 +13,8 @@ class Loss(nn.Module):
 
     If a batch is split into parts, the losses of the parts add up to the loss of the batch.
 
-    If class weights are used, a rarer class has a larger weight: the weight is proportional to 1 / (number of its
-    training tiles). The mean weight of all training tiles is 1.
+    If class weights are used, the rarer class has the larger weight: the weight of a class is proportional to
+    1 / (number of its training tiles). The mean weight of all training tiles is 1.
 
     Args:
         config: The label smoothing, and whether there are class weights.

@@ -20,19 +20,19 @@ from components.shared.services import mlflow_runs
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-# MLflow cannot store a longer digest with a data set. So we also store the whole digest in a tag.
+# MLflow cannot store a longer digest with a data set. So we store the whole digest in a tag of the run, too.
 MLFLOW_DIGEST_LENGTH = 36
 
 
 def record_start(run_id: str, config: TrainConfig, seed: int, manifest: Manifest, images: dict[str, int]) -> None:
-    """Log parameters, data set and environment.
+    """Log the parameters, the data set and the environment of a training.
 
     Args:
-        run_id: The candidate's run.
+        run_id: Id of the candidate's MLflow run.
         config: The settings of the training.
-        seed: The seed of the training.
+        seed: Seed of the initial weights, the order of the tiles and the augmentation.
         manifest: The data set version.
-        images: Number of tiles per split.
+        images: Number of tiles in each split.
     """
     client = mlflow_runs.client()
     mlflow_runs.log_params(
@@ -129,10 +129,10 @@ def record_end(run_id: str, record: dict[str, Any], folder: Path, key: str, reus
     """Log the complete curves, the page and its images, and facts of the training such as its device and precision.
 
     Args:
-        run_id: The candidate's run.
+        run_id: Id of the candidate's MLflow run.
         record: TrainingRecord as a dict.
         folder: Folder with training.html, curves.png and augmentation.jpg.
-        key: Run key.
+        key: Run key, under which the training is stored.
         reused: True if the result of an earlier training was reused.
     """
     mlflow_runs.log_history(run_id, record["history"])

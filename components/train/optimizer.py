@@ -13,7 +13,7 @@ from components.train.config import TrainConfig
 def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimizer:
     """Return AdamW over the trainable parameters.
 
-    As in timm, weight decay does not apply to biases, normalisation layers and position embeddings.
+    As in timm, weight decay does not apply to biases, normalisation layers or position embeddings.
     """
     spared = ()
     if hasattr(network.backbone, "no_weight_decay"):
@@ -25,7 +25,7 @@ def make_optimizer(network: Network, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, steps: int) -> None:
-    """Set the learning rate of a step. The rate of a layer is the step's rate times the layer's factor."""
+    """Set the learning rate of each layer for a step: the step's learning rate times the layer's factor."""
     rate = learning_rate(config, step, steps)
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]

@@ -16,8 +16,8 @@ def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> Non
     """Write a page about a training. It says what was trained and how long it took, and shows curves and tiles.
 
     Args:
-        record: The record of the finished training.
-        task: The task of the training.
+        record: What happened during the finished training.
+        task: The network, data and settings of the training.
         folder: Folder to write: training.html, curves.png and augmentation.jpg.
     """
     figure = _draw_curves(record)
@@ -43,7 +43,7 @@ def _summary(record: TrainingRecord, task: Task) -> str:
     passes = steps_done * config.batch_size / len(task.train)
 
     sentences = [
-        f"{config.architecture} at {config.input_size} px started from {_start(config.weights)}.",
+        f"{config.architecture} at {config.input_size} px started from {task.info.initial_weights}.",
         f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles. This is "
         f"{passes:.1f} times the training split of {len(task.train)} tiles.",
         f"The training took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, "
@@ -57,20 +57,18 @@ def _summary(record: TrainingRecord, task: Task) -> str:
     if record.resumed_at:
         sentences.append(f"The training was resumed after step {', '.join(map(str, record.resumed_at))}.")
     if record.parts > 1:
-        sentences.append(f"Memory was too small for a whole batch, so each batch was split into {record.parts} parts.")
+        sentences.append(
+            f"A device's share of a batch was split into {record.parts} parts, because the memory was too small."
+        )
     return " ".join(sentences)
 
 
 def _augmentation_caption(task: Task) -> str:
     names = ", ".join(name for item in task.config.augment for name in item) or "nothing"
     return (
-        f"Augmentation changes the training tiles at random. Left: training tiles. Right: the same tiles as the "
-        f"network saw them, after {names}"
+        f"Augmentation changes the training tiles at random. The first image of each row is a training tile. The "
+        f"other images are examples of this tile as the network gets it, after {names}"
     )
-
-
-def _start(weights: str) -> str:
-    return "random weights" if weights == "none" else f"pretrained weights ({weights})"
 
 
 def _trained_layers(tuning: str) -> str:

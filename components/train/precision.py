@@ -22,7 +22,7 @@ from components.train.optimizer import make_optimizer
 PRECISIONS = ("bf16", "fp32")
 MEASURED_STEPS = 3
 # On a CPU, a step with a whole batch can take many seconds. This number of tiles is enough to compare two precisions.
-MOST_TILES_ON_A_CPU = 16
+MAX_TILES_ON_A_CPU = 16
 PROCESSORS = Path("/proc/cpuinfo")
 
 # A function of configuration, network and device. It returns a dict: precision -> seconds per step.
@@ -31,11 +31,11 @@ Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
 
 @dataclass(frozen=True)
 class Choice:
-    """The result of a measurement.
+    """The faster precision, and how it was measured.
 
     Attributes:
         precision: The faster precision.
-        seconds_per_step: Precision -> shortest time of a step.
+        seconds_per_step: Precision -> shortest measured time of a training step, in seconds.
         where: The circumstances of the measurement, such as the machine and the network.
     """
 
@@ -70,8 +70,8 @@ def measure_precision(
 ) -> Literal["bf16", "fp32"]:
     """Measure the time of a few training steps in bf16 and in fp32, and store which one is faster.
 
-    The run key contains the precision. A later run can reuse this training only if it has the same precision. So we
-    store the result, and later runs read it with `stored_precision`.
+    A later run can reuse this training only if it has the same precision, because the run key depends on the precision.
+    So we store the result, and later runs read it with `stored_precision`.
 
     Args:
         config: Batch size, devices, and which layers are trained.
@@ -98,10 +98,10 @@ def measure_precision(
 
 
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
-    """Return a dict: precision -> shortest time, in seconds, of a few training steps on random tiles.
+    """Measure training steps on random tiles. Return a dict: precision -> shortest time of a step, in seconds.
 
-    Steps in the two precisions take turns. So another program on the machine slows down both precisions, not only one
-    of them. If a GPU's memory is too small, fewer tiles are used.
+    We do one step in each precision in turn. So another program on the machine slows down both precisions, and not only
+    one. If a GPU's memory is too small, fewer tiles are used.
 
     Raises:
         torch.OutOfMemoryError: Not even one tile fits into the memory.
@@ -148,10 +148,11 @@ def _time_steps(config: TrainConfig, info: ModelInfo, device: str, tiles: int) -
 def _tiles(config: TrainConfig, device: str) -> int:
     """Return the number of tiles in each training step of the measurement.
 
-    It is a device's share of a batch. On a CPU, it is limited, so that the measurement does not take too long.
+    The number is a device's share of a batch. On a CPU, it is at most `MAX_TILES_ON_A_CPU`, so that the measurement
+    does not take too long.
     """
     share = max(1, config.batch_size // count_devices(config.devices))
-    return share if device == "cuda" else min(share, MOST_TILES_ON_A_CPU)
+    return share if device == "cuda" else min(share, MAX_TILES_ON_A_CPU)
 
 
 def _now(device: str) -> float:
@@ -165,7 +166,7 @@ def _name(config: TrainConfig, info: ModelInfo, device: str) -> str:
 
 
 def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, str | int]:
-    """Return everything on which the faster precision can depend. The name of the stored result is a digest of it."""
+    """Return everything on which the faster precision can depend. The stored result is named after a digest of this."""
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),

@@ -1,4 +1,4 @@
-"""Import Albumentations in such a way that it does not ask PyPI for a newer version and does not load torch."""
+"""Import Albumentations so that it does not ask PyPI for a newer version, and does not load torch."""
 
 import os
 import sys

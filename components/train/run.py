@@ -1,4 +1,4 @@
-"""Check the settings, fetch the data, train or reuse a finished training, and record the training in MLflow."""
+"""Check the settings, fetch the data, train a candidate or reuse a finished training, and record it in MLflow."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pandas as pd
 from components.shared.data.manifest import read_manifest, read_splits, rows_of
 from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
-from components.shared.events import log
+from components.shared.events import inform, log
 from components.shared.network.device import count_devices, pick_device
 from components.shared.network.network import ModelInfo
 from components.shared.network.weights import known_digest
@@ -41,8 +41,8 @@ def train_candidate(
         page_path: File to write: the page with the training curves.
 
     Returns:
-        The most important numbers: `val_loss` (the lowest validation loss, in nats), `val_accuracy` of the same
-            validation, `images_per_second`, and `training_seconds`.
+        The most important numbers: `val_loss` (the lowest validation loss, in nats), `val_accuracy` (of the same
+            validation), `images_per_second`, and `training_seconds`.
 
     Raises:
         InputError: The candidate cannot be trained on this machine or with these settings.
@@ -72,10 +72,12 @@ def train_candidate(
     record_start(run_id, config, seed, manifest, {"train": len(train_rows), "val": len(val_rows)})
 
     def produce(folder: Path) -> None:
-        dry_run(info, config)
+        complete = dry_run(info, config)
+        if complete.weights_resampled:
+            inform(f"{complete.architecture} at {complete.input_size} px starts from {complete.initial_weights}")
         tiles = fetch_for_step(config, manifest)
         with record_machine_use(run_id):
-            _train(Task(info, train_rows, val_rows, tiles, config, seed, key, run_id), folder)
+            _train(Task(complete, train_rows, val_rows, tiles, config, seed, key, run_id), folder)
 
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
@@ -95,7 +97,7 @@ def _tile_pixels(rows: pd.DataFrame) -> int:
 
 
 def _delete_checkpoints(store: Store, key: str) -> None:
-    """Delete the checkpoints of a training if its result is in the store. If it is not, a rerun needs them."""
+    """Delete the checkpoints of a training if its result is in the store. Otherwise, a rerun needs the checkpoints."""
     try:
         if store.exists(f"runs/{key}/{MARKER}"):
             store.delete([name for name, _ in store.list(f"runs/{key}/checkpoints/")])
@@ -109,8 +111,8 @@ def _precision(config: TrainConfig, info: ModelInfo, device: str, store: Store) 
     if known is not None:
         return known
 
-    # If a setting is wrong, the dry run raises an error with a clear message. The measurement would fail with an
-    # unclear message.
+    # The dry run comes first: if a setting is wrong, its error message is clear. The error of the measurement would
+    # not be clear.
     dry_run(info, config)
     return measure_precision(config, info, device, store)
 

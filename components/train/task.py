@@ -11,7 +11,7 @@ from components.train.config import TrainConfig
 
 @dataclass(frozen=True)
 class Task:
-    """The network, the data and the settings of a training. A task can be pickled and sent to other processes.
+    """The network, the data and the settings of a training. It can be pickled and sent to other processes.
 
     Attributes:
         info: The description of the network.
@@ -20,8 +20,8 @@ class Task:
         tiles: Folder of the fetched data set version.
         config: The settings of the training.
         seed: Seed of the initial weights, the order of the tiles, the augmentation and dropout.
-        key: Run key, under which checkpoints are stored. None if no checkpoints are wanted.
-        run_id: MLflow run in which each point of the curves is logged during the training. None if there is no run.
+        key: The training's key in the store (run key), under which checkpoints are stored. None: no checkpoints.
+        run_id: Id of the MLflow run in which each point of the curves is logged during the training. None: no run.
     """
 
     info: ModelInfo
@@ -36,22 +36,22 @@ class Task:
 
 @dataclass
 class TrainingRecord:
-    """The record of what happened during a training.
+    """What happened during a training, such as its losses and times.
 
     Attributes:
         precision: "bf16" or "fp32".
         device: "cpu" or "cuda".
         devices: Number of devices, which is also the number of processes.
         steps: Number of optimiser steps planned. Early stopping can end the training earlier.
-        parts: Number of parts into which a device's share of a batch was split, because memory ran out.
+        parts: Number of parts into which a device's share of a batch was split. It is 1 unless memory ran out.
         history: One dict per validation, with the keys `step`, `time` (seconds since 1970), `train_loss`, `val_loss`,
             `val_accuracy` and `learning_rate`. The keys `images_per_second` and `data_wait_share` are about the time
             since the previous validation. `training_seconds` and `wait_seconds` are about the time since the start.
-        best_step: Number of optimiser steps after which the network had the saved weights.
-        images: Number of tiles in all steps. A tile counts as often as it was used.
+        best_step: Number of the optimiser step after which the saved weights were copied.
+        images: Number of tiles in all steps together. A tile that was used in several steps counts several times.
         training_seconds: Time of the training steps, without validations.
         wait_seconds: Part of training_seconds in which the device waited for tiles.
-        resumed_at: Steps after which the training was resumed.
+        resumed_at: The numbers of the steps after which the training was resumed from a checkpoint.
     """
 
     precision: str

@@ -36,14 +36,13 @@ def compile_for_cluster(
     """Compile a pipeline for a cluster. Its container images need digests."""
     with reporting_errors(debug):
         from components.container_images import check_images
+        from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
-        from pipelines.config.run_config import check_augmentations
         from pipelines.graphs.compile import compile_pipeline
 
         config = load_run_config(chosen_file(environment, params), override or [])
-        check_augmentations(config)
+        check_networks_for_cluster(config)
         check_images(allow_tags)
-        output.parent.mkdir(parents=True, exist_ok=True)
         compile_pipeline(pipeline, config, output)
 
 
@@ -65,11 +64,11 @@ def manifest(
     with reporting_errors(debug):
         from components.container_images import check_images
         from pipelines.cluster.gitops import write_manifest
+        from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
-        from pipelines.config.run_config import check_augmentations
 
         config = load_run_config(chosen_file(environment, params), override or [])
-        check_augmentations(config)
+        check_networks_for_cluster(config)
         check_images(allow_tags)
         version = write_manifest(pipeline, config, code_revision(revision), namespace, output)
         Console().print(f"{output}: {pipeline} version {version}", soft_wrap=True)

@@ -19,7 +19,7 @@ commands = typer.Typer()
 @commands.command()
 def datasets(
     check: Annotated[
-        Path | None, typer.Option(help="Folder of an unpacked data set: report its name and which files are missing.")
+        Path | None, typer.Option(help="Folder of an unpacked data set. Report its name, and whether it is complete.")
     ] = None,
     draw_photos: Annotated[
         tuple[int, Path] | None,
@@ -45,13 +45,13 @@ def datasets(
             return
 
         if not check.is_dir():
-            raise InputError(f"--check {check} is not a folder; unpack the archive and give the folder")
+            raise InputError(f"--check {check} is not a folder; unpack the archive, and give the unpacked folder")
         layout = find_layout(check)
         if layout.name not in PUBLIC:
             known = ", ".join(PUBLIC)
             raise InputError(
-                f"--check {check} has the layout {layout.name}, which no public data set has; the layouts of public "
-                f"data sets are {known}"
+                f"--check {check} has the layout {layout.name}, which no public data set has; give the folder of a "
+                f"public data set, whose layout is one of {known}"
             )
 
         wrong = differences(PUBLIC[layout.name], layout)
@@ -87,7 +87,7 @@ def _layouts(expected: dict[str, str]) -> Table:
     table = Table(title="layouts that are recognised", title_justify="left", show_header=False)
     for name, folders in expected.items():
         table.add_row(name, folders)
-    table.add_row("masks", "a folder masks beside the folders of the classes; masks/pier1/IMG_1.png, or IMG_1_mask.png")
+    table.add_row("masks", "a folder masks next to the class folders, such as masks/pier1/IMG_1.png or IMG_1_mask.png")
     table.add_row("names", "upper and lower case are the same, and so are no_crack, Non-cracked, uncracked and so on")
-    table.add_row("outer", "the folders can be inside other folders, if only one of these has a layout")
+    table.add_row("outer", "these folders can be inside another folder, but only one folder may have a known layout")
     return table

@@ -18,8 +18,8 @@ def doctor(
 ) -> None:
     """Check everything that a run on the cluster needs, and say how to fix each problem. It deletes its test objects.
 
-    Exit status: 0 no check found a problem (some checks may have been impossible); 1 a check found a problem; 2 an
-    argument was wrong.
+    Exit status: 0 no check found a problem (some checks may have been impossible); 1 a check found a problem, or
+    something failed; 2 an argument was wrong.
     """
     with reporting_errors(debug):
         from pipelines.cluster.doctor import examine, findings_table

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from components.shared.errors import InputError
 from pipelines.cli.options import (
     LOCAL_PARAMS,
     Debug,
@@ -13,6 +14,7 @@ from pipelines.cli.options import (
     Params,
     Workdir,
     local_settings,
+    locked_workdir,
     reporting_errors,
 )
 
@@ -31,14 +33,19 @@ def drift_check(
 ) -> None:
     """Compare production images with the training sample of the workdir's champion; report whether to retrain.
 
-    Exit status: 0 the check ended, with or without a drift; 1 something failed; 2 an input was wrong; 130 interrupted.
+    Exit status: 0 the check ended, with or without drift; 1 something failed; 2 an input was wrong; 130 interrupted.
     """
-    with reporting_errors(debug):
+    with reporting_errors(debug), locked_workdir(workdir, has_runs=True):
         from pipelines.config.parameter_file import Setting, load_run_config
         from pipelines.local.results import show_drift_check
         from pipelines.local.run import DRIFT_CHECK, DRIFT_CHECK_GRAPH, run_locally
 
-        place = images if images.startswith("s3://") else str(Path(images).expanduser().resolve())
+        place = images
+        if not images.startswith("s3://"):
+            folder = Path(images).expanduser()
+            if "{" not in images and not folder.is_dir():
+                raise InputError(f"--images {images} is not a folder; give a folder or s3://BUCKET/PREFIX")
+            place = str(folder.resolve())
         options = [
             *local_settings(workdir),
             Setting(

@@ -1,42 +1,48 @@
 """The command that deletes stored data that no model or recent run needs."""
 
 import contextlib
-import math
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from components.shared.errors import InputError
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Environment, File, Reached, chosen_file, reporting_errors
+from pipelines.cli.options import (
+    LOCAL_PARAMS,
+    Debug,
+    Environment,
+    File,
+    RegistryWorkdir,
+    chosen_file,
+    reporting_errors,
+    require_number,
+)
 
 commands = typer.Typer()
+MOST_DAYS = 36_500
 
 
 @commands.command()
 def gc(
     environment: Environment = None,
-    days: Annotated[
-        float, typer.Option(help="Keep data that was created or used in the last DAYS days.", min=0.0)
-    ] = 30.0,
+    days: Annotated[float, typer.Option(help="Keep data that was created or used in the last DAYS days.")] = 30.0,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the listed data; default: only list it.")] = False,
     versions: Annotated[
         bool, typer.Option("--versions", help="Remove the old versions of deleted objects, if the bucket keeps them.")
     ] = False,
     params: File = None,
-    workdir: Reached = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
     """List data set versions, results, checkpoints and models that no registered model and no recent run needs.
 
     The parameter file names the store; the default file is pipelines/params/local.yaml. With --workdir, the store of
-    local runs is used, and old run folders are listed too.
+    local runs is used, and old run folders are listed too. With --workdir, --delete fails if a run uses the workdir.
+    Without --workdir, --delete fails if DAYS is shorter than cluster.run_deadline, because a run may use the store.
 
-    With --workdir, --delete fails if a run uses the workdir. It also ends the MLflow runs whose process has died.
+    --delete also ends the MLflow runs whose process has died.
     """
     with reporting_errors(debug):
-        if not math.isfinite(days):
-            raise InputError(f"--days is {days}; give a number of days, such as 30")
+        require_number("--days", days, 0, MOST_DAYS)
 
         from components.shared.services import bucket_versions
         from components.shared.services.store import Store
@@ -45,8 +51,12 @@ def gc(
         from pipelines.local.embedded_stack import locked
         from pipelines.registry.access import reached
 
-        named = environment or params
-        uri = load_run_config(chosen_file(environment, params) if named else LOCAL_PARAMS).store
+        is_file_given = environment or params
+        config = load_run_config(chosen_file(environment, params) if is_file_given else LOCAL_PARAMS)
+        uri = config.store
+        if delete and workdir is None:
+            store_cleanup.require_longer_than_a_run(days, config.cluster.run_deadline)
+
         with contextlib.ExitStack() as stack:
             if delete and workdir is not None and workdir.is_dir():
                 stack.enter_context(locked(workdir))
@@ -57,8 +67,8 @@ def gc(
                     print(f"ended {ended} MLflow runs whose process had died")
 
             store = Store(uri)
-            hidden = bucket_versions.keeps_versions(store)
-            if hidden and not versions:
+            keeps_versions = bucket_versions.keeps_versions(store)
+            if keeps_versions and not versions:
                 print(
                     f"the bucket of {uri} keeps versions of deleted objects, so a deletion alone frees no space; add "
                     "--versions to remove these versions too"
@@ -67,7 +77,7 @@ def gc(
             leftovers = store_cleanup.find_leftovers(store, client, days)
             models = model_cleanup.find_models(client, store_cleanup.kept_since(client, days))
             folders = store_cleanup.find_run_folders(workdir, days) if workdir else []
-            if not leftovers and not models and not folders and not (hidden and versions):
+            if not leftovers and not models and not folders and not (keeps_versions and versions):
                 print(f"everything in {uri} is needed")
                 return
 
@@ -77,7 +87,7 @@ def gc(
                 model_cleanup.delete_models(client, models)
                 if workdir:
                     store_cleanup.delete_run_folders(workdir, folders)
-                if hidden and versions:
+                if keeps_versions and versions:
                     freed = store_cleanup.remove_versions(store, leftovers, days)
                     print(f"removed the versions of deleted objects: {freed}")
                 print("deleted")

@@ -1,6 +1,7 @@
 """The command that inspects whole photos."""
 
 import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from components.shared.data.image_kinds import masks_among
 from components.shared.errors import InputError
 from components.shared.events import warn
-from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors, require_number
 
 if TYPE_CHECKING:
     from components.inspect.record import InspectedPhoto
@@ -22,19 +23,23 @@ commands = typer.Typer()
 @commands.command()
 def inspect(
     photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/*.jpg' in quotes.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; a second call skips finished photos.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results. A second call skips the finished photos.")],
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     scale: Annotated[float | None, typer.Option(help="Millimetres of concrete per pixel.")] = None,
     distance: Annotated[
-        float | None, typer.Option(help="Metres from the camera to the concrete; with EXIF it gives the scale.")
+        float | None,
+        typer.Option(help="Metres from the camera to the concrete. The scale also needs the focal length in EXIF."),
     ] = None,
-    overlap: Annotated[float, typer.Option(help="Overlap of neighbouring tiles, 0 to 0.9.")] = 0.5,
-    workdir: Reached = None,
+    overlap: Annotated[
+        float, typer.Option(help="Smallest overlap of neighbouring tiles, as a share of a tile's side, 0 to 0.9.")
+    ] = 0.5,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
     """Find cracks in whole photos with a registered model.
 
-    The photos are cut into overlapping tiles. The model answers each tile, and positions with a high P(crack) are
+    The photos are cut into overlapping tiles. The model classifies each tile, and positions with a high P(crack) are
     joined into findings. The folder --out then has inspection.html, findings.csv, findings.geojson, photos.csv,
     overlays and tables of tiles. Without a scale, all lengths are in pixels.
 
@@ -48,9 +53,8 @@ def inspect(
 
         for name, value, example in (("--scale", scale, "0.3"), ("--distance", distance, "2.5")):
             if value is not None and not (0 < value < math.inf):
-                raise InputError(f"{name} is {value:g}, but it must be above 0; give a number such as {example}")
-        if not 0 <= overlap <= 0.9:
-            raise InputError(f"--overlap is {overlap:g}, but it must be from 0 to 0.9; give a number such as 0.5")
+                raise InputError(f"{name} is {value:g}; give a finite number above 0, such as {example}")
+        require_number("--overlap", overlap, 0, 0.9)
         files = _photos_among(find_images(photos), out)
 
         # Imported late, because torch takes seconds.
@@ -60,7 +64,7 @@ def inspect(
 
         config = InspectConfig(scale=scale, distance=distance, overlap=overlap)
         prepare_folder(out)
-        loaded = loaded_model(model, workdir)
+        loaded = loaded_model(model, workdir, require_signature)
         console = Console(stderr=True)
         with Progress(console=console, disable=not console.is_terminal) as bar:
             task = bar.add_task("inspecting", total=len(files))
@@ -70,9 +74,12 @@ def inspect(
 
 
 def _photos_among(files: list[Path], out: Path) -> list[Path]:
-    """Leave out our own results, and masks: the files in a folder `masks` beside a photo of the same name."""
-    results = out.resolve()
-    own = [file for file in files if file.resolve().is_relative_to(results)]
+    """Return the files without our own results and without masks.
+
+    A mask is a file in a folder `masks` next to a photo, with the same name as the photo.
+    """
+    results = os.path.realpath(out)  # unlike Path.resolve, it accepts a link to itself
+    own = [file for file in files if Path(os.path.realpath(file)).is_relative_to(results)]
     masks = masks_among(files)
     if masks:
         warn(f"{len(masks):,} masks of photos are not inspected, for example {masks[0]}")
@@ -80,12 +87,14 @@ def _photos_among(files: list[Path], out: Path) -> list[Path]:
     left_out = {*own, *masks}
     photos = [file for file in files if file not in left_out]
     if not photos:
-        raise InputError(f"there are only results of an inspection and masks; give photos outside of {out}")
+        raise InputError(
+            f"all {len(files)} files are masks, or results of an inspection in {out}; give photos outside of {out}"
+        )
     return photos
 
 
 def _print_summary(photos: list["InspectedPhoto"], model: "Model", out: Path) -> None:
-    """Print the counts, and what the reader must know, in one line each."""
+    """Print the counts and the notices, one line for each."""
     from components.inspect.summary import notices, summary
 
     print(f"{summary(photos)}; open {out / 'inspection.html'}")

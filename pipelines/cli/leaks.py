@@ -16,9 +16,9 @@ def leaks(
     version: Annotated[
         str | None, typer.Argument(metavar="VERSION", help="Digest of a data set version; default: the newest one.")
     ] = None,
-    page: Annotated[Path, typer.Option(help="Page to write: the leaks, or the most similar tiles.")] = Path(
-        "leaks.html"
-    ),
+    page: Annotated[
+        Path, typer.Option(help="Page to write. It shows the leaks, or the most similar tiles if there is no leak.")
+    ] = Path("leaks.html"),
     params: Params = LOCAL_PARAMS,
     workdir: Annotated[
         Path | None, typer.Option(help="Workdir of local runs; default: the S3 storage that AWS_* variables name.")
@@ -29,7 +29,7 @@ def leaks(
     """Search all tiles of a data set version for near duplicates in different splits.
 
     Mirrored and rotated tiles are compared too. Every pipeline run makes the same search, but only in a sample of the
-    tiles. The parameter file must have the store, the shares of the splits and the seed of the run that split the
+    tiles. Use a parameter file with the same store, split shares and seed as in the run that split this data set
     version. 100,000 tiles take about ten minutes on two free cores.
 
     Exit status: 0 there is no leak; 1 something failed; 2 there is a leak, or an input was wrong; 130 interrupted.

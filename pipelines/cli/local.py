@@ -14,6 +14,7 @@ from pipelines.cli.options import (
     Params,
     Workdir,
     local_settings,
+    locked_workdir,
     reporting_errors,
 )
 
@@ -38,10 +39,10 @@ def run_local(
     Exit status: 0 the run ended, with a registered model or a refusal by the gates; 1 something failed; 2 an input
     was wrong; 130 interrupted.
     """
-    with reporting_errors(debug):
+    with reporting_errors(debug), locked_workdir(workdir):
         from components.ingest.sources.uri import absolute_sources
+        from pipelines.config.network_checks import check_networks
         from pipelines.config.parameter_file import Setting, load_run_config
-        from pipelines.config.run_config import check_networks
         from pipelines.local.results import show_results
         from pipelines.local.run import TRAINING_GRAPH, run_locally
 

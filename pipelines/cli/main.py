@@ -24,6 +24,7 @@ from pipelines.cli import (
     transfer,
     weights,
 )
+from pipelines.cli.empty_values import Command
 
 # The panels of `--help` in their order. Each panel has the commands of these modules.
 PANELS = {
@@ -42,8 +43,12 @@ app = typer.Typer(
 )
 for panel, families in PANELS.items():
     for family in families:
-        for command in (*family.commands.registered_commands, *family.commands.registered_groups):
-            command.rich_help_panel = panel
+        commands, groups = family.commands.registered_commands, family.commands.registered_groups
+        for entry in (*commands, *groups):
+            entry.rich_help_panel = panel
+        for typer_instance in (family.commands, *(group.typer_instance for group in groups)):
+            for command in typer_instance.registered_commands:
+                command.cls = Command
         app.add_typer(family.commands)
 
 

@@ -1,4 +1,4 @@
-"""Define what the commands share: options, the choice of the parameter file, and errors as exit statuses."""
+"""What the commands share: their options, the choice of the parameter file, and the exit status for each error."""
 
 import contextlib
 import errno
@@ -19,6 +19,10 @@ PARAMS = Path(__file__).parents[1] / "params"
 LOCAL_PARAMS = PARAMS / "local.yaml"
 MODEL = "crack-classifier"
 LONGEST_QUOTE = 60  # characters of a name that a message shows
+MOST_SECONDS = 366 * 86_400
+# Limits of whole numbers. Larger numbers are mistakes, and libraries cannot use them.
+MOST_FILES = 1_000_000
+HIGHEST_VERSION = 2**31 - 1
 
 Params = Annotated[Path, typer.Option(help="Parameter file, YAML.", show_default="pipelines/params/local.yaml")]
 Override = Annotated[
@@ -35,24 +39,33 @@ Environment = Annotated[
 ]
 File = Annotated[Path | None, typer.Option("--params", help="Parameter file (YAML), instead of ENV.")]
 Pipeline = Annotated[str, typer.Option(help="crack-training, crack-drift-check or crack-inspection.")]
-Revision = Annotated[str, typer.Option(help="Name of the version of the code, instead of the git commit.")]
+Revision = Annotated[
+    str, typer.Option(help="Name of the version of the code. Default: that of the container image, or the git commit.")
+]
 AllowTags = Annotated[
     bool, typer.Option("--allow-tags", help="Accept container images without digests, for development.")
 ]
 
 # Options of the commands that use a model registry.
-Reached = Annotated[
+RegistryWorkdir = Annotated[
     Path | None,
     typer.Option("--workdir", help="Workdir of local runs. Default: use the registry of MLFLOW_TRACKING_URI."),
 ]
 Name = Annotated[str, typer.Option("--name", help="Name of the registered model.")]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CRACK_REQUIRE_SIGNATURE",
+        help="PEM file of the public key that must verify the signature of the model version.",
+    ),
+]
 
 
 def chosen_file(environment: str | None, params: Path | None) -> Path:
     """Return the parameter file that the command's arguments name.
 
     Raises:
-        InputError: The arguments name no file or two files, or there is no such environment.
+        InputError: The arguments name no file or two files, or pipelines/params has no file for the environment.
     """
     known = sorted(file.stem for file in PARAMS.glob("*.yaml"))
     if (environment is None) == (params is None):
@@ -89,6 +102,31 @@ def local_settings(workdir: Path) -> list["Setting"]:
 
 
 @contextlib.contextmanager
+def locked_workdir(workdir: Path, has_runs: bool = False) -> Iterator[None]:
+    """Lock the workdir before the command imports large packages, so that a wrong workdir is reported at once.
+
+    Args:
+        workdir: The folder. It is created if it does not exist.
+        has_runs: True: the workdir must have runs already.
+
+    Raises:
+        InputError: The workdir has no runs, cannot be used, or is in use.
+    """
+    from pipelines.local.embedded_stack import locked, require_runs
+
+    if has_runs:
+        require_runs(workdir)
+    with locked(workdir):
+        yield
+
+
+def require_number(option: str, value: float | None, lowest: float, highest: float) -> None:
+    """Raise InputError with the value and the range if an option is outside its range, or not a number."""
+    if value is not None and not lowest <= value <= highest:
+        raise InputError(f"{option} is {value:.12g}; give a number from {lowest:g} to {highest:.12g}")
+
+
+@contextlib.contextmanager
 def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
     """Print an error as one line on standard error, and end the process with an exit status.
 
@@ -103,9 +141,12 @@ def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
     except InputError as error:
         _fail(f"error: {error}", 2, debug)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
-            _fail(f"error: {error}", crash, debug)
-        _fail(f"error: the name {str(error.filename)[:LONGEST_QUOTE]}… is too long for the file system", 2, debug)
+        if error.errno == errno.ENAMETOOLONG:
+            _fail(f"error: the name {str(error.filename)[:LONGEST_QUOTE]}… is too long for the file system", 2, debug)
+        if error.errno == errno.EACCES and error.filename is not None:
+            message = f"error: {error.filename} cannot be used: {error.strerror}; change its permissions"
+            _fail(message, 2, debug)
+        _fail(f"error: {error}", crash, debug)
     except Exception as error:
         _fail(f"error: {error or type(error).__name__}", crash, debug)
 

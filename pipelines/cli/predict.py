@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+from pipelines.cli.options import MODEL, MOST_FILES, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 
@@ -27,14 +27,15 @@ def predict(
     ],
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
-    workdir: Reached = None,
+    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1, max=MOST_FILES)] = 32,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
     """Classify images with a registered model. A file that is not an image becomes a row with an error.
 
-    A novelty above 1 means that the image is unlike the images that the model was trained on. If many images
-    are, the command prints a warning.
+    A novelty above 1 means that the image is unlike the images that the model was trained on. If many images have such
+    a novelty, the command prints a warning.
 
     needs_review says whether a person must look at an image. It is empty if the model was registered without a review
     band.
@@ -68,7 +69,8 @@ def predict(
 
             bar = stack.enter_context(Progress(console=console, disable=not console.is_terminal))
             task = bar.add_task("classifying", total=len(files))
-            answers = write_results(classify(version, files, batch_size, partial(bar.advance, task)), table)
+            answering = classify(version, files, batch_size, partial(bar.advance, task), require_signature)
+            answers = write_results(answering, table)
             if page:
                 write_page(answers, version, page)
 

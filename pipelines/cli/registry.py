@@ -8,7 +8,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import MODEL, Debug, Name, Reached, reporting_errors
+from pipelines.cli.options import (
+    HIGHEST_VERSION,
+    MODEL,
+    Debug,
+    Name,
+    RegistryWorkdir,
+    RequireSignature,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 backup = typer.Typer(no_args_is_help=True)
@@ -19,7 +27,9 @@ Why = Annotated[str, typer.Option(help="The reason; it is kept in the history.")
 
 @commands.command()
 def promote(
-    version: Annotated[int, typer.Argument(help="The model version that becomes champion.", min=1)],
+    version: Annotated[
+        int, typer.Argument(help="The model version that becomes champion.", min=1, max=HIGHEST_VERSION)
+    ],
     by: By,
     why: Why,
     force: Annotated[
@@ -28,11 +38,8 @@ def promote(
             "--force", help="Promote even if the model version did not pass the gate; the history records this."
         ),
     ] = False,
-    require_signature: Annotated[
-        Path | None,
-        typer.Option(help="PEM file of the public key with which the model version must be signed."),
-    ] = None,
-    workdir: Reached = None,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
@@ -51,25 +58,32 @@ def promote(
 
 
 @commands.command()
-def rollback(by: By, why: Why, workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
+def rollback(
+    by: By,
+    why: Why,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
+    name: Name = MODEL,
+    debug: Debug = False,
+) -> None:
     """Make the previous champion the champion again. A second rollback goes back to the champion before it."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
 
         with reached(workdir, artifacts=True) as client:
-            _say(Registry(client, name).rollback(by, why).sentence(name))
+            _say(Registry(client, name).rollback(by, why, require_signature).sentence(name))
 
 
 @commands.command()
 def sign(
-    version: Annotated[int, typer.Argument(help="The model version to sign.", min=1)],
+    version: Annotated[int, typer.Argument(help="The model version to sign.", min=1, max=HIGHEST_VERSION)],
     key: Annotated[Path, typer.Option(help="PEM file of an Ed25519 private key.")],
-    workdir: Reached = None,
+    workdir: RegistryWorkdir = None,
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Sign all files of a model version; `promote --require-signature` then demands this signature."""
+    """Sign all files of a model version. Commands with --require-signature can then verify the signature."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
@@ -80,7 +94,7 @@ def sign(
 
 
 @commands.command()
-def history(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
+def history(workdir: RegistryWorkdir = None, name: Name = MODEL, debug: Debug = False) -> None:
     """Show every promotion and rollback, oldest first."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
@@ -93,7 +107,7 @@ def history(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -
 
 
 @commands.command()
-def status(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) -> None:
+def status(workdir: RegistryWorkdir = None, name: Name = MODEL, debug: Debug = False) -> None:
     """Show the model versions, the champion and the challenger, and compare the two."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
@@ -111,7 +125,7 @@ def status(workdir: Reached = None, name: Name = MODEL, debug: Debug = False) ->
 @backup.command("export")
 def export_to_file(
     file: Annotated[Path, typer.Argument(help="File to write, such as registry.tar.")],
-    workdir: Reached = None,
+    workdir: RegistryWorkdir = None,
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
@@ -129,7 +143,7 @@ def export_to_file(
 @backup.command("import")
 def import_from_file(
     file: Annotated[Path, typer.Argument(help="File that `registry export` wrote.")],
-    workdir: Reached = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
     """Restore a registered model to a registry or a new workdir that has no model of this name."""

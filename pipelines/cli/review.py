@@ -1,4 +1,4 @@
-"""The commands with which people review tiles, and which store the answers of these people."""
+"""Commands for the review of tiles by people. They make the queue, and store the answers."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, reporting_errors
+from pipelines.cli.options import LOCAL_PARAMS, MOST_FILES, Debug, Override, Params, reporting_errors
 
 if TYPE_CHECKING:
     from components.shared.services.store import Store
@@ -18,34 +18,39 @@ commands = typer.Typer()
 review = typer.Typer(no_args_is_help=True)
 commands.add_typer(review, name="review", help="Let people correct the labels of tiles, and keep their answers.")
 
-OfStore = Annotated[
+StoreWorkdir = Annotated[
     Path | None,
     typer.Option("--workdir", help="Workdir of local runs. Default: the S3 storage that AWS_* variables name."),
 ]
-By = Annotated[str, typer.Option(help="Name of the person; it stays in the list.")]
-Key = Annotated[Path | None, typer.Option(help="PEM file of the person's Ed25519 private key, which signs the entry.")]
+By = Annotated[str, typer.Option(help="Your name; it is stored with the corrections.")]
+Key = Annotated[Path | None, typer.Option(help="PEM file of your Ed25519 private key, which signs the entry.")]
 
 
 @review.command()
 def queue(
     out: Annotated[Path, typer.Option(help="Folder to create: tiles/, queue.csv and review.html.")],
-    size: Annotated[int, typer.Option(help="Largest number of tiles.", min=1)] = 200,
+    size: Annotated[int, typer.Option(help="Largest number of tiles.", min=1, max=MOST_FILES)] = 200,
     run: Annotated[
         Path | None, typer.Option("--from", help="Folder with a run's artifacts. Default: the latest run in --workdir.")
     ] = None,
     per_photo: Annotated[
-        int | None, typer.Option(help="Most tiles of one photo. Default: 2 * size / photos, at least 2.", min=1)
+        int | None,
+        typer.Option(
+            help="Largest number of tiles of one photo. Default: 2 * size / number of photos, but at least 2.",
+            min=1,
+            max=MOST_FILES,
+        ),
     ] = None,
     inspection: Annotated[
         Path | None,
         typer.Option(help="Folder that `inspect` wrote: also take the tiles around its findings that need review."),
     ] = None,
     params: Params = LOCAL_PARAMS,
-    workdir: OfStore = None,
+    workdir: StoreWorkdir = None,
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Choose the tiles whose review helps most, and write them to a folder, with a page on which people answer.
+    """Choose the tiles whose review helps most, and write them to a folder, with a page for people's answers.
 
     The page works offline and on a phone. It saves a file for `crack-pipeline review import`.
     """
@@ -62,7 +67,10 @@ def queue(
         inspected = None if inspection is None else cut_inspected(inspection)
         if inspected is not None and inspected.missing:
             missing = inspected.missing
-            warn(f"the findings of {len(missing)} inspected photos are not in the queue, such as of {missing[0]}")
+            warn(
+                f"the findings of {len(missing)} inspected photos are not in the queue, for example those of "
+                f"{missing[0]}"
+            )
         with _store(params, override, workdir) as store:
             table = make_queue(store, found, out, size, per_photo, inspected)
         _say(f"{len(table)} tiles of {table['photo'].nunique()} photos: open {out / PAGE}")
@@ -77,7 +85,10 @@ def export(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a queue for another annotation program, into its folder. `review import` reads what people answer there."""
+    """Write a queue into its folder in the format of another annotation program.
+
+    `review import` reads what people answer in that program.
+    """
     with reporting_errors(debug):
         from pipelines.review.export import export_queue
 
@@ -88,23 +99,25 @@ def export(
 def import_file(
     file: Annotated[Path, typer.Argument(help="File or folder with answers.")],
     by: By,
-    why: Annotated[str, typer.Option(help="The reason; it stays in the list.")] = "",
+    why: Annotated[str, typer.Option(help="The reason; it is stored with the corrections.")] = "",
     keep_unknown: Annotated[
         bool, typer.Option("--keep-unknown", help="Keep answers about tiles that no data set version has yet.")
     ] = False,
     unmarked_no_crack: Annotated[
         bool,
-        typer.Option("--unmarked-no-crack", help="Count a tile without any mark as no_crack. Default: as unanswered."),
+        typer.Option(
+            "--unmarked-no-crack", help="A tile without any mark shows no crack. Default: nobody has answered it."
+        ),
     ] = False,
     queue: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the queue. Answers about tiles of inspected photos become the table labelled.csv there."
+            help="Folder of the queue. Answers about tiles of inspected photos are written to labelled.csv there."
         ),
     ] = None,
     key: Key = None,
     params: Params = LOCAL_PARAMS,
-    workdir: OfStore = None,
+    workdir: StoreWorkdir = None,
     override: Override = None,
     debug: Debug = False,
 ) -> None:
@@ -131,7 +144,7 @@ def import_file(
 
 @review.command("list")
 def list_imports(
-    params: Params = LOCAL_PARAMS, workdir: OfStore = None, override: Override = None, debug: Debug = False
+    params: Params = LOCAL_PARAMS, workdir: StoreWorkdir = None, override: Override = None, debug: Debug = False
 ) -> None:
     """Show every import and rollback, the oldest first, and the tiles about which people disagree."""
     with reporting_errors(debug):
@@ -153,14 +166,14 @@ def list_imports(
 def rollback(
     entry: Annotated[str, typer.Argument(metavar="ID", help="ID of the import, as `review list` shows it.")],
     by: By,
-    why: Annotated[str, typer.Option(help="The reason; it stays in the list.")],
+    why: Annotated[str, typer.Option(help="The reason; it is stored with the corrections.")],
     key: Key = None,
     params: Params = LOCAL_PARAMS,
-    workdir: OfStore = None,
+    workdir: StoreWorkdir = None,
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Roll back an import. It stays in the list, but the next run no longer applies it."""
+    """Roll back an import. `review list` still shows the import, but the next run no longer applies it."""
     with reporting_errors(debug):
         from components.shared.data.corrections import SHOWN_ID
         from components.shared.signatures import read_private_key

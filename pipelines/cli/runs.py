@@ -1,4 +1,4 @@
-"""Commands that list, follow and stop runs on a cluster, print their logs, and show what they used."""
+"""Commands that list, follow and stop runs on a cluster, print their logs, and show how many resources they used."""
 
 import tempfile
 from pathlib import Path
@@ -7,26 +7,32 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import Debug, Pipeline, chosen_file, reporting_errors
+from pipelines.cli.options import MOST_SECONDS, Debug, Pipeline, chosen_file, reporting_errors, require_number
 
 if TYPE_CHECKING:
     from components.shared.services.kfp_api import KfpApi
     from pipelines.config.run_config import RunConfig
 
+MOST_RUNS = 1000
 commands = typer.Typer()
 runs = typer.Typer(
-    help="List, follow and stop runs on the cluster, read their logs, and show what they used.", no_args_is_help=True
+    help="List, follow and stop runs on the cluster, print their logs, and show how many resources they used.",
+    no_args_is_help=True,
 )
 commands.add_typer(runs, name="runs")
 
-Environment = Annotated[str, typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.")]
+RequiredEnvironment = Annotated[
+    str, typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.")
+]
 Run = Annotated[str, typer.Argument(metavar="RUN", help='The start of the run\'s id, or "latest".')]
 
 
 @runs.command("list")
 def list_runs(
-    environment: Environment,
-    limit: Annotated[int, typer.Option(help="Number of runs to list, from the newest.", min=1)] = 15,
+    environment: RequiredEnvironment,
+    limit: Annotated[
+        int, typer.Option(help="Number of runs to list, beginning with the newest.", min=1, max=MOST_RUNS)
+    ] = 15,
     debug: Debug = False,
 ) -> None:
     """List the newest runs of the experiment that the parameter file names."""
@@ -39,19 +45,23 @@ def list_runs(
 
 @runs.command()
 def follow(
-    environment: Environment,
+    environment: RequiredEnvironment,
     run: Run = "latest",
     pipeline: Pipeline = "crack-training",
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait; default: cluster.run_deadline.")] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between two requests.", min=0.01)] = 15.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two requests.")] = 15.0,
     debug: Debug = False,
 ) -> None:
     """Follow a run to its end, as `submit --wait` does.
 
     Exit status: 0 the run succeeded; 1 it failed, was stopped, or the gate refused every candidate; 2 an input was
-    wrong; 3 the time was up, or the state of the run could not be read.
+    wrong; 3 the run did not end within --timeout, or its state could not be read; 130 this command was interrupted (the
+    run continues).
     """
     with reporting_errors(debug, crash=3):
+        require_number("--timeout", timeout, 0, MOST_SECONDS)
+        require_number("--interval", interval, 0.01, MOST_SECONDS)
+
         from pipelines.cluster.follow import Follower
         from pipelines.cluster.runs import find_run
         from pipelines.graphs.compile import compile_version
@@ -66,7 +76,7 @@ def follow(
 
 
 @runs.command()
-def stop(environment: Environment, run: Run, debug: Debug = False) -> None:
+def stop(environment: RequiredEnvironment, run: Run, debug: Debug = False) -> None:
     """Stop a run. Its pods receive SIGTERM, and a training first writes a checkpoint."""
     with reporting_errors(debug):
         from pipelines.cluster.runs import find_run
@@ -80,7 +90,7 @@ def stop(environment: Environment, run: Run, debug: Debug = False) -> None:
 
 @runs.command()
 def logs(
-    environment: Environment,
+    environment: RequiredEnvironment,
     run: Run,
     step: Annotated[str, typer.Argument(help='Name of the step, such as "train vit".')],
     pipeline: Pipeline = "crack-training",
@@ -100,12 +110,13 @@ def logs(
 
 @runs.command()
 def cost(
-    environment: Environment, run: Run = "latest", pipeline: Pipeline = "crack-training", debug: Debug = False
+    environment: RequiredEnvironment, run: Run = "latest", pipeline: Pipeline = "crack-training", debug: Debug = False
 ) -> None:
-    """Show what the pods of a run have used so far, by step, as Argo counts it.
+    """Show how many resources the pods of each step of a run have used so far, as Argo counts them.
 
-    Pod hours count from the creation of a pod, so waiting for a node is included. The other hours are the requested
-    resources while the containers ran; Argo adds them when a pod ends. None of these hours shows how busy a pod was.
+    Pod hours count from the creation of a pod, so waiting for a node is included. The other columns multiply the
+    requested resources by the hours that the containers ran. Argo reports these resources only when a pod ends. No
+    column shows how busy a pod was.
     """
     with reporting_errors(debug):
         import datetime
@@ -126,7 +137,7 @@ def cost(
 
 
 def _connect(environment: str) -> "tuple[KfpApi, RunConfig]":
-    """Check KFP, and return its API and the parameters of the environment."""
+    """Check that KFP can be used, and return its API and the parameters of the environment."""
     from components.shared.services.kfp_api import KfpApi
     from components.shared.services.kfp_endpoint import Endpoint
     from pipelines.config.parameter_file import load_run_config

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 
@@ -17,13 +17,15 @@ def serve(
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 means every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
-    workdir: Reached = None,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
-    """Serve a registered model over HTTP, after a check that its files are the registered ones.
+    """Serve a registered model over HTTP, after a check that its files are still the registered files.
 
     POST to /invocations, as for `mlflow models serve`. Each answer has p_crack, label, threshold, novelty,
-    needs_review, model and version. Ctrl-C ends the server.
+    needs_review, model and version. GET /ready answers 200 when the model is loaded and has classified a test image.
+    Ctrl-C ends the server.
     """
     with reporting_errors(debug):
         from components.shared.network import served_http
@@ -35,7 +37,7 @@ def serve(
         environment = dict(os.environ)  # without the keys of the workdir's storage, which the model does not need
         with reached(workdir, artifacts=True):
             version = version_meant(model)
-            with checked_files(version) as folder:
+            with checked_files(version, require_signature) as folder:
                 # With -I, the working directory cannot add modules that the model itself does not contain.
                 served = [folder, host, str(port), *name_and_version(version)]
                 command = [sys.executable, "-I", served_http.__file__, *served]

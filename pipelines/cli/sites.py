@@ -10,7 +10,7 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, Debug, Reached, reporting_errors
+from pipelines.cli.options import MODEL, MOST_FILES, Debug, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
 
@@ -20,35 +20,41 @@ EXIT_STATUS = {"accept": 0, "refuse": 1, "label more": 3}
 @commands.command()
 def accept_site(
     images: Annotated[Path, typer.Argument(metavar="IMAGES", help="Folder with the tiles of the site.")],
-    labels: Annotated[Path, typer.Option(help="CSV: path, label. It is created, and gets the tiles to label next.")],
+    labels: Annotated[
+        Path, typer.Option(help="CSV with the columns path and label. The command adds the tiles to label next.")
+    ],
     group_pattern: Annotated[
         str,
         typer.Option(
             help="Regular expression on a tile's path below IMAGES; its first capturing group is the photo's name. "
-            "'(.*)' if every file is a photo of its own."
+            "'(.*)' if every tile is from a different photo."
         ),
     ],
     site: Annotated[str | None, typer.Option(help="Name of the site; default: the name of the folder.")] = None,
     claim: Annotated[
-        str, typer.Option(help="images: the verdict is about IMAGES. photos: also about photos taken later.")
+        str, typer.Option(help="images: the verdict is only about IMAGES. photos: also about photos taken later.")
     ] = "images",
-    recall: Annotated[float, typer.Option(help="The share of the cracks that are found must be above this.")] = 0.9,
+    recall: Annotated[
+        float, typer.Option(help="Lower limit: of all tiles with a crack, the share that the model finds.")
+    ] = 0.9,
     false_alarms: Annotated[
-        float, typer.Option(help="The share of the tiles without a crack that are called one must be below this.")
+        float, typer.Option(help="Upper limit: of all tiles without a crack, the share that the model calls a crack.")
     ] = 0.1,
     risk: Annotated[
         float, typer.Option(help="Highest probability of a wrong acceptance, and of a wrong refusal.")
     ] = 0.05,
     model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
     page: Annotated[Path, typer.Option(help="Page to write.")] = Path("site.html"),
-    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1)] = 32,
-    workdir: Reached = None,
+    batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1, max=MOST_FILES)] = 32,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
     """Decide from a few labels whether a model version is good enough at a new site: accept, refuse, or label more.
 
     The first call writes the tiles to label into the label file. Fill in crack or no_crack, and give the command again.
-    You may repeat this as often as you like: the risk stays the same. MLflow stores the verdict with the model version.
+    You may repeat this as often as you like, because the risk stays the same. MLflow stores the verdict with the model
+    version.
 
     Exit status: 0 accepted; 1 refused, or something failed; 2 an input was wrong; 3 more labels are needed; 130
     interrupted.
@@ -83,9 +89,10 @@ def accept_site(
             if named is None:
                 raise InputError(f"--model is {model}; give a version of a registered model, such as models:/{MODEL}/1")
 
-            bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True))
+            console = Console(stderr=True)
+            bar = stack.enter_context(Progress(console=console, transient=True, disable=not console.is_terminal))
             task = bar.add_task("classifying", total=None)
-            classify_files = classifier(uri, batch_size, partial(bar.advance, task))
+            classify_files = classifier(uri, batch_size, partial(bar.advance, task), require_signature)
             registry = Registry(client, named[1])
             result = accept_site(
                 place, labels, registry, named[2], cast(Claim, claim), limits, unfinished, classify_files

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from components.shared.errors import InputError
 from pipelines.cli.options import (
+    MOST_SECONDS,
     AllowTags,
     Debug,
     Environment,
@@ -19,11 +20,12 @@ from pipelines.cli.options import (
     chosen_file,
     code_revision,
     reporting_errors,
+    require_number,
 )
 
 commands = typer.Typer()
 
-Given = Annotated[
+RunTimeParameter = Annotated[
     list[str] | None,
     typer.Option(
         "--parameter",
@@ -38,19 +40,19 @@ Given = Annotated[
 def submit(
     environment: Environment = None,
     params: File = None,
-    parameter: Given = None,
+    parameter: RunTimeParameter = None,
     override: Override = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the run ends, and show its progress.")] = False,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds to wait with --wait; default: cluster.run_deadline.")
     ] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between two requests for the state.", min=0.01)] = 15.0,
+    interval: Annotated[float, typer.Option(help="Seconds between two requests for the state.")] = 15.0,
     allow_refusal: Annotated[
         bool, typer.Option("--allow-refusal", help="Exit with 0 even if the gate refuses every candidate.")
     ] = False,
     stop_with_me: Annotated[
         bool,
-        typer.Option("--stop-with-me", help="Stop the run if this command is interrupted while it waits; made for CI."),
+        typer.Option("--stop-with-me", help="With --wait: stop the run if this command is interrupted; made for CI."),
     ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Submit even if the same run was submitted within the last hour.")
@@ -64,8 +66,8 @@ def submit(
     """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
     Exit status: 0 the run was submitted, or with --wait it succeeded; 1 it failed, or the gate refused every candidate;
-    2 it was not submitted; 3 it did not end within --timeout; 130 this command was interrupted (the run continues,
-    except with --stop-with-me).
+    2 it was not submitted; 3 it did not end within --timeout, or its state could not be read; 130 this command was
+    interrupted (the run continues, unless you stop it with --stop-with-me or when the command asks).
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images
@@ -73,13 +75,15 @@ def submit(
         from components.shared.services.kfp_endpoint import Endpoint
         from pipelines.cluster.follow import Follower, stopping_with_us
         from pipelines.cluster.submit import submit as submit_run
+        from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
-        from pipelines.config.run_config import check_augmentations
         from pipelines.graphs.compile import compile_version
 
+        require_number("--timeout", timeout, 0, MOST_SECONDS)
+        require_number("--interval", interval, 0.01, MOST_SECONDS)
         arguments = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
-        check_augmentations(config)
+        check_networks_for_cluster(config)
         check_images(allow_tags)
 
         api = KfpApi(Endpoint.from_environment())
@@ -110,15 +114,15 @@ def schedule(
 ) -> None:
     """Set up the schedules of the parameter file, or show, pause, resume or remove them.
 
-    A second identical call changes nothing. A changed schedule replaces the old schedule without a gap.
+    A second call with the same parameters changes nothing. A changed schedule replaces the old schedule without a gap.
     """
     with reporting_errors(debug):
         from components.container_images import check_images
         from components.shared.services.kfp_api import KfpApi
         from components.shared.services.kfp_endpoint import Endpoint
         from pipelines.cluster.schedule import place_all, switch_all
+        from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
-        from pipelines.config.run_config import check_augmentations
 
         options = {"list": show, "pause": pause, "resume": resume, "remove": remove}
         actions = [name for name, given in options.items() if given]
@@ -132,7 +136,7 @@ def schedule(
         if actions:
             switch_all(api, config, file.stem, pipeline, actions[0], console)
         else:
-            check_augmentations(config)
+            check_networks_for_cluster(config)
             check_images(allow_tags)
             place_all(api, config, file.stem, pipeline, code_revision(revision), console)
 

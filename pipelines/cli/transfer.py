@@ -1,4 +1,4 @@
-"""The command that leaves out one source or surface at a time, and measures a network on it."""
+"""The command that trains a network without one source or surface, and measures the network there, for each of them."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.cli.options import LOCAL_PARAMS, Debug, Override, Params, Workdir, local_settings, reporting_errors
+from pipelines.cli.options import (
+    LOCAL_PARAMS,
+    Debug,
+    Override,
+    Params,
+    Workdir,
+    local_settings,
+    locked_workdir,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 
@@ -21,21 +30,21 @@ def transfer(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Leave out one source or surface at a time: train a network without it, and measure the network on it.
+    """Leave out one source or surface at a time. Train a network without it, and measure the network on it.
 
-    The section `transfer` of the parameter file says what is left out, which candidate is trained, and which limits
-    must be reached. No model version is registered. Finished work is reused.
+    The section `transfer` of the parameter file says whether sources or surfaces are left out, which candidate is
+    trained, and which limits must be reached. No model version is registered. Finished work is reused.
 
     Exit status: 0 the limits are reached, or there are none; 1 a limit is missed, or something failed; 2 an input was
     wrong; 130 interrupted.
     """
-    with reporting_errors(debug):
+    with reporting_errors(debug), locked_workdir(workdir):
         from components.ingest.sources.uri import absolute_sources
         from components.shared.results.measurements import spoken
         from components.shared.services.mlflow_failures import environment
+        from pipelines.config.network_checks import check_networks
         from pipelines.config.parameter_file import Setting, load_run_config
-        from pipelines.config.run_config import check_networks
-        from pipelines.local.embedded_stack import embedded_stack, locked, prepare_mlflow
+        from pipelines.local.embedded_stack import embedded_stack, prepare_mlflow
         from pipelines.transfer.matrix import SHOWN, check_limits
         from pipelines.transfer.page import write_page
         from pipelines.transfer.run import chosen_candidate, transfer
@@ -53,15 +62,16 @@ def transfer(
 
         console = Console()
         folder = workdir / "transfer"
-        with locked(workdir), embedded_stack(workdir) as settings, environment(settings):
+        with embedded_stack(workdir) as settings, environment(settings):
             prepare_mlflow(workdir, experiment)
             folder.mkdir(exist_ok=True)
             matrix = transfer(config, folder, console.print)
 
         results = check_limits(matrix, config.transfer.limits)
         write_page(matrix, results, candidate, folder / "transfer.html")
-        table = Table(title=f"{candidate} on the {matrix.each} that it has not seen", title_justify="left")
-        for title in (matrix.each, "tiles", *map(spoken, SHOWN)):
+        kind = matrix.domain_kind
+        table = Table(title=f"{candidate} on {kind}s that it was not trained on", title_justify="left")
+        for title in (kind, "tiles", *map(spoken, SHOWN)):
             table.add_column(title)
         for cell in matrix.cells:
             if cell.unseen:

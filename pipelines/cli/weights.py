@@ -41,19 +41,22 @@ def mirror_weights(
 def check(
     file: Annotated[str, typer.Argument(help="Weights file: safetensors, a state dict of PyTorch, or npz.")],
     architecture: Annotated[str, typer.Option(help="Name of the architecture in timm, such as resnet50.")],
-    input_size: Annotated[int, typer.Option(help="Height and width of the tiles, pixels.")] = 224,
+    input_size: Annotated[int, typer.Option(help="Height and width of the tiles, pixels.", min=32, max=1024)] = 224,
     debug: Debug = False,
 ) -> None:
     """Check that a file contains usable weights of an architecture. A training makes the same checks.
 
-    The command checks names and shapes, that all values are finite and not constant, and the expected normalisation.
+    The command checks the names and shapes of the tensors, that the values can be those of a trained network, that
+    different tiles have different embeddings, and that the weights expect the normalisation that timm names for the
+    architecture.
     """
     with reporting_errors(debug):
-        from components.shared.network.network import build_network, describe
+        from components.shared.network.network import build_network, describe, try_on_tiles
 
         if not Path(file).is_file():
             raise InputError(f'weights file "{file}" does not exist; give the path of a file on this machine')
-        network = build_network(describe(architecture, file, input_size, seed=0))
+        network = build_network(describe(architecture, file, input_size, seed=0)).eval()
+        try_on_tiles(network)
         info = network.info
         tensors = len(network.backbone.state_dict())
         print(f"{file}: weights of {architecture}, {tensors} tensors, sha256 {info.weights_sha256}")

@@ -53,8 +53,8 @@ def stopping_with_us(api: KfpApi, run_id: str, console: Console, always: bool) -
         api: The API of KFP.
         run_id: The id of the run.
         console: Shows whether the run was stopped.
-        always: True stops the run without a question. False asks the person at the terminal. If there is no terminal,
-            the run continues.
+        always: True stops the run without asking. False first asks the person at the terminal. If there is no
+            terminal, the run continues.
     """
 
     def interrupt(*_: Any) -> None:

@@ -34,6 +34,5 @@ def write_manifest(name: str, config: RunConfig, revision: str, namespace: str, 
         include_pipeline_manifest=True,
     )
 
-    output.parent.mkdir(parents=True, exist_ok=True)
     compile_pipeline(name, config, output, kubernetes_manifest_format=True, kubernetes_manifest_options=options)
     return version

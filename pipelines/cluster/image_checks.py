@@ -57,7 +57,8 @@ def check_server_image(file: Path = SERVER_IMAGES) -> str:
     if named != wanted:
         raise WarnedError(
             f'MLflow runs from {named}, but the "cpu" container image is {wanted}; write the name and digest of the '
-            f'"cpu" image into crack-cpu of manifests/components/images/{file.name}, and apply the overlay again'
+            f'"cpu" image into the entry crack-cpu of manifests/components/images/{file.name}, and apply the overlay '
+            "again"
         )
     return named
 

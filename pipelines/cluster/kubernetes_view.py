@@ -40,8 +40,8 @@ class WaitingPod:
     """A pod that cannot start.
 
     Attributes:
-        name: The pod.
-        node: The name of its node in Argo's workflow, such as crack-training-x.root.train.executor.
+        name: Name of the pod.
+        node: Name of the workflow node that Argo runs in the pod, such as crack-training-x.root.train.executor.
         reason: The reason why the pod does not start, in Kubernetes' words.
     """
 

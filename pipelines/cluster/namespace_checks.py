@@ -36,7 +36,7 @@ def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
     same name, this account has another id.
     """
     advice = (
-        f"KFP_ENDPOINT is {endpoint.url}; let KUBECONFIG name the cluster of this KFP, or get a new KFP_TOKEN there"
+        f"KFP_ENDPOINT is {endpoint.url}; set KUBECONFIG to the cluster of this KFP, or get a new KFP_TOKEN from it"
     )
     claims = token_claims(endpoint.token()).get("kubernetes.io")
     if not isinstance(claims, dict) or "serviceaccount" not in claims:
@@ -71,8 +71,8 @@ def check_labels(view: ClusterView) -> str:
 
     problem = (
         f"namespace {view.namespace} does not have {' and '.join(missing)}. KFP sets up only namespaces with the label "
-        "enabled, and Kubeflow's network policies let only namespaces with the label part-of reach KFP; apply "
-        f"manifests/, or: kubectl label namespace {view.namespace} --overwrite {' '.join(missing)}"
+        "enabled, and Kubeflow's network policies let only namespaces with the label part-of reach KFP. Apply "
+        f"manifests/, or run: kubectl label namespace {view.namespace} --overwrite {' '.join(missing)}"
     )
     try:
         view.set_up_by_kfp()
@@ -95,9 +95,9 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
         used = (quota.status and quota.status.used) or {}
         for step, need in needs.items():
             for shortage in _shortages(need, quota.spec.hard or {}, {}):
-                never.append(f"{step} needs {shortage} in quota {quota.metadata.name}")
+                never.append(f"{step} needs {shortage} (quota {quota.metadata.name})")
             for shortage in _shortages(need, quota.spec.hard or {}, used):
-                not_now.append(f"{step} needs {shortage} in quota {quota.metadata.name}")
+                not_now.append(f"{step} needs {shortage} (quota {quota.metadata.name})")
 
     advice = "raise the quota, or lower the resources of these steps in the parameter file"
     if never:
@@ -111,14 +111,14 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
 
 def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]) -> Iterator[str]:
-    """Yield a text about each resource of which the step's pod needs more than the quota allows."""
+    """Yield a text for each resource of which a step's pod needs more than the quota still allows."""
     from kubernetes.utils import parse_quantity
 
     for name, wanted in _counted(need):
         bound = hard.get(name)
         if bound is not None and parse_quantity(wanted) > parse_quantity(bound) - parse_quantity(used.get(name, "0")):
-            beside = f" with {used[name]} used" if name in used else ""
-            yield f"{wanted} {name} of {bound}{beside}"
+            in_use = f" and {used[name]} is in use" if name in used else ""
+            yield f"{wanted} {name}, but the limit is {bound}{in_use}"
 
 
 def _counted(need: Resources) -> Iterator[tuple[str, str]]:

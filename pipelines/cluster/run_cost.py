@@ -1,4 +1,4 @@
-"""Sum up what the pods of a run have used, by step: the hours of the pods, and the hours of their resources."""
+"""Sum up the cost of a run by step: the hours of its pods, and the hours of the resources that they requested."""
 
 import datetime
 from collections import defaultdict
@@ -11,15 +11,15 @@ from pipelines.cluster.workflow_nodes import PodRecord
 HELPERS = "KFP's drivers"
 TOTAL = "all"
 POD_HOURS = "pod hours"
-# Resource -> (our unit, factor). Argo's seconds times this factor / 3600 give our unit. See "Resource Duration" in
-# Argo's documentation.
+# Resource -> (our unit, factor). Argo's seconds times this factor / 3600 give the amount in our unit. See
+# "Resource Duration" in Argo's documentation.
 UNITS = {"cpu": ("CPU hours", 1.0), "memory": ("GiB hours", 100 / 1024)}
 NOT_SHOWN = ("storage", "ephemeral-storage")
 
 
 @dataclass
 class StepCost:
-    """What the pods of one step have used.
+    """The cost of one step: the hours of its pods and of the resources that they requested.
 
     Attributes:
         pods: Number of pods. After a retry, there is more than one pod.
@@ -31,7 +31,7 @@ class StepCost:
 
 
 def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.datetime) -> dict[str, StepCost]:
-    """Return what each step has used, in the order of the first pods, and the sum of all steps.
+    """Return the cost of each step, in the order of their first pods, and the sum of all steps.
 
     Args:
         pods: The pods of the run.
@@ -54,7 +54,7 @@ def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.da
 
 
 def cost_table(title: str, costs: dict[str, StepCost]) -> Table:
-    """Return a table of what each step has used."""
+    """Return a table of the cost of each step."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     units = list(costs[TOTAL].hours) if TOTAL in costs else []
     table.add_column("step")

@@ -1,4 +1,4 @@
-"""List the runs of an experiment in KFP, find a run, read the log of one of its steps, and sum up its cost."""
+"""List the runs of an experiment in KFP, find a run, and read the log of one of its steps."""
 
 import datetime
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ def step_log(api: KfpApi, compiled: CompiledPipeline, run: Any, step: str) -> st
         if names.get(task) == step:
             return api.log(run.run_id, pod)
     raise InputError(
-        f'KFP shows no pod of step "{step}" in run {run.run_id}. The step has not started. Look at '
+        f'KFP shows no pod of step "{step}" in run {run.run_id}. The step has probably not started; see '
         f"{api.link(f'runs/details/{run.run_id}')}"
     )
 

@@ -40,11 +40,11 @@ def place_schedule(
     has paused the old recurring run, the new recurring run is paused too.
 
     Args:
-        api: The API of KFP, after `check_target`.
+        api: The API of KFP. Call `check_target` before.
         compiled: The version of the pipeline to run.
         config: The parameters of the version.
         schedule: The times and the run-time parameters.
-        environment: Second part of the recurring run's name.
+        environment: Second part of the recurring run's name, such as "prod".
         console: Shows what was done.
     """
     arguments = compiled.arguments(schedule.parameters)
@@ -158,7 +158,7 @@ def switch_all(
 
 
 def _require_ended(api: KfpApi, recurring: Any) -> None:
-    """Raise InputError if the newest run of a recurring run has not ended. Only one of its runs goes on at a time.
+    """Raise InputError if the newest run of a recurring run has not ended. At most one of its runs is active.
 
     KFP deletes the workflows of a recurring run together with the recurring run. A workflow that has not ended would
     lose its pods, and nobody would get a message.

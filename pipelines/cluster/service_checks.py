@@ -51,7 +51,7 @@ def check_kfp(api: KfpApi) -> str:
 
 
 def check_store(uri: str) -> str:
-    """Write, read and delete objects under the storage root: a small object, a large object, and a difficult name.
+    """Write, read and delete objects in the store: small, large, and with special characters in the name.
 
     The large object is uploaded twice, whole and in parts, because some servers handle only one of these uploads
     correctly.
@@ -120,27 +120,9 @@ def check_weights(architecture: str, source: str) -> str:
     """Check that a candidate's initial weights exist, as far as this machine can see."""
     if source == "none":
         return "none: trained from scratch"
-    from components.shared.network.weights import HUB_SECONDS, hub_place, known_digest
-
-    if source.startswith("s3://"):
-        from components.shared.services.store import Store
-
-        root, _, key = source.rpartition("/")
-        if not Store(root).exists(key):
-            raise InputError(f"{source} does not exist; `crack-pipeline mirror-weights` copies the weights there")
-        return f"{source} exists, sha256 {known_digest(source)[:12]}…"
-
-    if source != "hub":
+    if source != "hub" and not source.startswith("s3://"):
         raise UnseenError(f"{source} must exist inside the pods, and this machine cannot look there")
 
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from components.shared.network.weights import reach_weights
 
-    address = hf_hub_url(*hub_place(architecture))
-    try:
-        get_hf_file_metadata(address, timeout=HUB_SECONDS)
-    except Exception as error:  # from the hub's client, its HTTP library or the operating system
-        raise InputError(
-            f"{address} cannot be reached ({type(error).__name__}); copy the weights to S3 with "
-            "`crack-pipeline mirror-weights`, and set weights to that place"
-        ) from error
-    return f"{address} answers this machine"
+    return reach_weights(architecture, source)

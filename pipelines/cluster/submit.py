@@ -42,7 +42,7 @@ def publish(api: KfpApi, compiled: CompiledPipeline, config: RunConfig, console:
     """Upload a version of a pipeline if KFP does not have it yet. Create the pipeline and the experiment if needed.
 
     Args:
-        api: The API of KFP, after `check_target`.
+        api: The API of KFP. Call `check_target` before.
         compiled: The version of the pipeline.
         config: The parameters of the version. They name the experiment.
         console: Shows whether the version is new.

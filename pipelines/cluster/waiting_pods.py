@@ -13,7 +13,7 @@ class WaitingPods:
     """Asks Kubernetes for the pods of one run that cannot start, and reports each reason once."""
 
     def __init__(self, view: ClusterView, run_id: str, steps: dict[str, str]) -> None:
-        """Prepare. No request is made yet.
+        """Store the arguments. No request is made yet.
 
         Args:
             view: The namespace of the run's pods.

@@ -14,7 +14,8 @@ from typing import Any
 
 from components.shared.services.kfp_api import KfpApi
 
-PROGRAM = "executor"  # the name of a program's node ends with this word, or with executor(1) after a retry
+# Argo runs a task's own program in a node whose name ends with this word, or with executor(1) after a retry.
+PROGRAM = "executor"
 POD_NAME_FORMAT = "workflows.argoproj.io/pod-name-format"
 
 

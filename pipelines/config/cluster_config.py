@@ -62,13 +62,15 @@ class ClusterConfig(Config):
     )
     champion: GpuResources = GpuResources(timeout=4 * 3600)
     collect: GpuResources = GpuResources(timeout=4 * 3600)
-    inspect: GpuResources = Field(default=GpuResources(), description="one of the pods that inspect photos")
+    inspect: GpuResources = Field(default=GpuResources(), description="resources of each pod that inspects photos")
     cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: use the pod's own disk")
-    retries: int = Field(default=2, ge=0, description="retries of a step of `retried`, after 30 s, 60 s, …")
+    retries: int = Field(
+        default=2, ge=0, description="largest number of retries of a step in `retried`; the waits are 30 s, 60 s, …"
+    )
     retried: list[CpuStep | GpuStep] = Field(
         default=["ingest", "train", "collect", "inspect"],
-        description="steps that are retried: the long steps. Argo's settings decide after which failures, "
-        "see manifests/README.md",
+        description="steps that are retried; by default, the long steps. Argo's settings decide after which failures a "
+        "step is retried; see manifests/README.md",
     )
     queue: str = Field(default="", description="Kueue LocalQueue of the GPU steps; empty: no queue")
     priority_class: str = Field(default="", description="PriorityClass of the GPU steps; see manifests/README.md")

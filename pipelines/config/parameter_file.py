@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from components.shared.config import Config, StepConfig
 from components.shared.errors import InputError
+from components.shared.regular_file import reason, require_file
 from components.train.config import TrainConfig
 from pipelines.config.run_config import RunConfig
 from pipelines.config.yaml_reader import MAX_CHARACTERS, SyntaxInputError, find_source, read_yaml
@@ -44,7 +45,7 @@ class _Origin:
     """The origin of the values that are checked.
 
     Attributes:
-        name: Name of the file or of another origin; every message begins with it.
+        name: Name of the file, or words for another origin. Every message begins with it.
         text: Text of the file; empty if there is no file.
         settings: Settings of the command line that override the file, in order.
     """
@@ -157,6 +158,7 @@ def _is_inside(place: Place, section: Place) -> bool:
 
 def _read_file(path: Path) -> str:
     try:
+        require_file(path)
         with open(path, encoding="utf-8") as file:
             return file.read(MAX_CHARACTERS + 1)
     except FileNotFoundError as error:
@@ -165,7 +167,9 @@ def _read_file(path: Path) -> str:
     except IsADirectoryError as error:
         raise InputError(f"parameter file {path} is a folder; give a YAML file") from error
     except OSError as error:
-        raise InputError(f"parameter file {path} cannot be read: {error.strerror}; check its rights") from error
+        raise InputError(
+            f"parameter file {path} cannot be read: {reason(error)}; give a YAML file that can be read"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the file is not text in UTF-8 ({error}); give a YAML file") from error
 
@@ -206,7 +210,7 @@ def _apply(values: dict[str, Any], setting: Setting) -> None:
 
 
 def _refuse_given_keys(values: dict[str, Any], origin: _Origin) -> None:
-    """Raise InputError if a step's section contains a key that `step_json` fills in."""
+    """Raise InputError if a step's section contains a key that the run fills in."""
     for name, field in RunConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, StepConfig):
             _refuse_given_keys_of(field.annotation, (name,), values.get(name), origin)
@@ -223,7 +227,7 @@ def _refuse_given_keys_of(kind: type[StepConfig], place: Place, section: Any, or
     if not isinstance(section, dict):
         return
     for key in sorted(kind.GIVEN_BY_RUN & set(section)):
-        way_out = f'set "{key}" at the top' if key in RunConfig.model_fields else "remove it"
+        way_out = f'set "{key}" at the top of the file' if key in RunConfig.model_fields else "remove it"
         raise InputError(
             f"{origin.of((*place, key))}: {_dotted((*place, key))} belongs to the run, not to a step; {way_out}"
         )
@@ -264,7 +268,7 @@ def _yaml_type(value: Any) -> str:
 
 
 def _known_keys(place: Place) -> list[str]:
-    """Return the keys of the section at a place, without the keys that `step_json` fills in."""
+    """Return the keys of the section at a place, without the keys that the run fills in."""
     kind: Any = RunConfig
     for part in place:
         inner = _config_inside(kind)

@@ -6,7 +6,7 @@ configuration.
 """
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -55,7 +55,10 @@ class RunConfig(Config):
     data_uri: str = Field(
         default="synthetic://?images=600&seed=1", description="run-time parameter: the labelled tiles"
     )
-    seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter")
+    seed: int = Field(default=1, ge=0, lt=2**31, description="run-time parameter: the seed of all random numbers")
+    weights_licences: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="licences that the candidates' initial weights may have; empty: all licences"
+    )
     run_note: str = Field(default="", description="run-time parameter: a sentence for the report")
     images: str = Field(
         default="s3://crack/incoming/{yesterday}",
@@ -128,33 +131,8 @@ class RunConfig(Config):
             given[name] = getattr(self, name)
         if section == "train":
             given["container_image"] = image_reference("gpu")
+            given["weights_licences"] = self.weights_licences
         elif section == "evaluate":
             given["seen_corruptions"] = self.candidates[candidate].train.seen_corruptions()
 
         return step.model_copy(update=given).model_dump_json(exclude_defaults=True)
-
-
-def check_augmentations(config: RunConfig) -> None:
-    """Build every candidate's augmentation and try it on a tile.
-
-    Raises:
-        InputError: A transform is unknown, has a wrong argument, or cannot be used on tiles.
-    """
-    from components.train.augmentation import check_augmentation  # late: Albumentations takes a second to import
-
-    for candidate in config.candidates.values():
-        check_augmentation(candidate.train)
-
-
-def check_networks(config: RunConfig) -> None:
-    """Check every candidate's architecture, weights and augmentation. The train step would find an error much later.
-
-    Raises:
-        InputError: timm has no such architecture, the weights file does not exist, or a transform cannot be used.
-    """
-    check_augmentations(config)
-    from components.shared.network.network import describe  # late: torch takes seconds to import
-
-    for candidate in config.candidates.values():
-        train = candidate.train
-        describe(train.architecture, train.weights, train.input_size, seed=0)

@@ -23,8 +23,12 @@ class TransferLimit(Config):
 
 
 class TransferConfig(Config):
-    """What is left out, the candidate whose network is trained once without each domain, and the limits."""
+    """The kind of domain, the candidate that is trained once without each domain, and the limits."""
 
-    each: Literal["source", "surface"] = Field(default="source", description="what is left out, one at a time")
-    candidate: str | None = Field(default=None, description="the candidate that is trained; default: the first one")
+    each: Literal["source", "surface"] = Field(
+        default="source", description="the kind of domain; one domain is left out at a time"
+    )
+    candidate: str | None = Field(
+        default=None, description="the candidate that is trained; default: the first one in the file"
+    )
     limits: tuple[TransferLimit, ...] = Field(default=(), description="limits on left-out domains; all must hold")

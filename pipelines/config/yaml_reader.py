@@ -34,7 +34,7 @@ TEXT_TAG = "tag:yaml.org,2002:str"
 
 
 class SyntaxInputError(InputError):
-    """This error means that the text is not YAML."""
+    """The text is not YAML."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class _ExpandedSize:
 
     def __init__(self) -> None:
         self._sizes: dict[int, int] = {}
-        self._open: set[int] = set()  # the ids of the nodes around the current one
+        self._open: set[int] = set()  # the ids of the nodes that contain the current node
 
     def of(self, node: Node) -> int:
         """Return the number of values in a node.

@@ -19,7 +19,7 @@ OLD_RESOURCES = ("cpuLimit", "memoryLimit")
 
 
 def name_functions(pipeline: PipelineSpec, folders: Mapping[str, str]) -> None:
-    """Replace the source code of every component's function by the place of the function.
+    """Replace the source code in every component by a command that imports the component's function.
 
     Args:
         pipeline: A compiled pipeline. It is changed.

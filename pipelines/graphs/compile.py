@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from components.shared.atomic_file import atomic_file
 from components.shared.errors import InputError
 from components.shared.revision import commit, git
 from pipelines.config.parameter_file import check_arguments
@@ -88,7 +91,7 @@ def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
     if name not in MODULES:
         raise InputError(f'there is no pipeline "{name}"; choose one of {", ".join(MODULES)}')
 
-    # We import KFP here, because the import takes seconds, and some commands use only the names above.
+    # We import KFP here, because the import takes seconds, and some commands need only the names in MODULES.
     from kfp.dsl.python_component import PythonComponent
 
     from pipelines.graphs.compact import name_functions
@@ -106,18 +109,25 @@ def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
 
 
 def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any) -> None:
-    """Write a pipeline as YAML. The same parameters give the same bytes. `options` are passed to KFP's compiler."""
+    """Write a pipeline as YAML. The same parameters give the same bytes. `options` are passed to KFP's compiler.
+
+    Raises:
+        InputError: There is no pipeline with this name, or the file cannot be written.
+    """
     from kfp import compiler
 
     from pipelines.graphs.compact import keep_only_what_runs
 
     pipeline = build_pipeline(name, config)
     keep_only_what_runs(pipeline.pipeline_spec)
-    compiler.Compiler().compile(pipeline, str(output), **options)
+    with tempfile.TemporaryDirectory() as folder, atomic_file(output) as unfinished:
+        compiled = Path(folder) / "pipeline.yaml"  # KFP's compiler requires the suffix
+        compiler.Compiler().compile(pipeline, str(compiled), **options)
+        shutil.copyfile(compiled, unfinished)
 
 
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:
-    """Compile a pipeline to a folder.
+    """Compile a pipeline, and write its document to a folder.
 
     Args:
         name: Name of the pipeline, a key of `MODULES`.
@@ -153,7 +163,7 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
 def git_revision(root: Path = ROOT) -> str:
     """Return the first 12 digits of the checkout's commit. If a file differs from the commit, "-dirty" follows.
 
-    The file images/digests.json may differ, because the build writes it. The compiled document contains these digests.
+    The file images/digests.json may differ, because the build writes it. The compiled document contains the digests.
 
     Raises:
         InputError: The folder is not a git checkout, or git is not installed.

@@ -1,4 +1,4 @@
-"""Build the graph of `crack-inspection`, which finds cracks in whole photos, several pods at the same time."""
+"""Build the graph of `crack-inspection`, which finds cracks in whole photos. Several pods work at the same time."""
 
 from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
@@ -25,7 +25,8 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
         with dsl.ExitHandler(done, name="run"):
             listed = on_cluster(plan(photos=photos, config=settings, job=JOB), config).outputs["listed"]
 
-            # Unrolled, because a loop inside an exit handler breaks on KFP's backend (kubeflow/pipelines#12390).
+            # One task for each share. We use no KFP loop, because KFP's backend fails on a loop inside an exit handler
+            # (kubeflow/pipelines#12390).
             shares = []
             for number in range(1, config.inspect.shares + 1):
                 share = inspect(listed=listed, share=number, config=settings, job=JOB)

@@ -1,7 +1,7 @@
 """Set how tasks run on Kubernetes: limits, Secrets, accelerators and user. Only this module imports kfp.kubernetes.
 
-A KFP pipeline can set only a part of these settings. KFP's backend forbids privilege escalation, drops all capabilities
-and sets the default seccomp profile. The namespace adds a read-only root, the priority class and requests for ephemeral
+A KFP pipeline cannot set all settings of a pod. KFP's backend forbids privilege escalation, drops all capabilities and
+sets the default seccomp profile. The namespace adds a read-only root, the priority class and requests for ephemeral
 storage (manifests/README.md, "What the namespace adds").
 """
 
@@ -42,7 +42,8 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
         task: A task of any of the pipelines.
         config: The parameters. The section `cluster` contains the settings of all tasks. The folder `cache` is mounted
             and can be written.
-        resources: Resources of the task. By default, the parameter file gives the resources of the step.
+        resources: CPU, memory, disk and time limit of the task. Default: the step's entry in `cluster.steps`, or the
+            default values of `Resources`.
     """
     step = task.component_spec.name
     cluster = config.cluster
@@ -88,7 +89,7 @@ def _add_secret(task: PipelineTask, secret: str, optional: bool = False) -> None
     """Mount a Secret. The step then sets an environment variable for each key of the Secret."""
     kubernetes.use_secret_as_volume(task, secret, mount_path=str(FOLDER / secret), optional=optional)
     mounted = task.platform_config["kubernetes"]["secretAsVolume"][-1]
-    # KFP writes the name a second time here, but reads it only if there is no plain name.
+    # KFP also writes the Secret's name into this field, but reads the field only if `secretName` is missing.
     del mounted["secretNameParameter"]
 
 

@@ -48,7 +48,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Branch:
-    """The tasks of a candidate whose outputs are used by later steps."""
+    """Three tasks of one candidate. Later tasks use the outputs of these three."""
 
     trained: PipelineTask
     predicted: PipelineTask

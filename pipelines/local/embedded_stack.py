@@ -43,11 +43,14 @@ NOT_INHERITED = ("AWS_", "MLFLOW_", "RCLONE_")
 def locked(workdir: Path) -> Iterator[None]:
     """Lock the workdir for this process. Create the folder if it does not exist.
 
+    If the folder is new, and nothing is in it at the end of the `with` block, it is removed again.
+
     Raises:
         InputError: The workdir is not a folder, cannot be written, or another process has locked it.
     """
     path = workdir / ".lock"
     lock = FileLock(path)
+    new_folders = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
@@ -65,7 +68,17 @@ def locked(workdir: Path) -> Iterator[None]:
         path.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
+        if new_folders and os.listdir(workdir) == [path.name]:
+            path.unlink()
+            _remove_empty(new_folders)
         lock.release()
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders in order, until one is not empty."""
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -209,6 +222,12 @@ def holds_mlflow_store(workdir: Path) -> bool:
             "`crack-pipeline registry import`"
         ) from error
     return False
+
+
+def require_runs(workdir: Path) -> None:
+    """Raise InputError if the workdir has no complete MLflow store. The workdir is not created."""
+    if not holds_mlflow_store(workdir):
+        raise InputError(f"workdir {workdir} has no runs; `make run` or `crack-pipeline run-local` starts a run")
 
 
 def prepare_mlflow(workdir: Path, experiment: str) -> None:

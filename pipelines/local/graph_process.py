@@ -17,7 +17,7 @@ from pipelines.local.run import ARTIFACTS, PARAMS
 def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, Any]) -> None:
     """Run the steps of a pipeline one after another, as processes on this machine.
 
-    The steps of this project are forks of a step server, where the machine allows it.
+    If the machine allows it, the steps of this project are forks of a step server.
 
     Raises:
         RuntimeError: A step failed. The error does not name the step or the cause; the event "failed" names both.
@@ -37,7 +37,7 @@ def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, An
 
 
 def _commands_of_our_steps(pipeline: BaseComponent) -> list[Any]:
-    """Return the commands, each a changeable list, of the steps whose function is in this project."""
+    """Return the commands of the steps whose function is in this project. The caller may change these lists."""
     executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
     commands = [executor["container"]["command"] for executor in executors]
     return [command for command in commands if step_server.STEP_PROCESS in list(command)]

@@ -15,7 +15,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 MARKS = {"running": "[cyan]…[/]", "done": "[green]✓[/]", "failed": "[red]✗[/]"}
-SECONDS_BETWEEN_LINES_OF_A_RUNNING_STEP = 20
 
 
 @dataclass
@@ -27,6 +26,7 @@ class Step:
         started: Unix time of the "started" event, in seconds.
         overhead: Seconds from the end of the previous step to the start of this step: orchestration and imports.
         state: running, done or failed.
+        running: Seconds from the start to the last sign of life.
         work: Seconds from the start to the end of the step. None while the step runs.
         done: Number of finished units of work. `done` and `total` are 0 if the step reports no progress.
         total: Number of all units of work.
@@ -38,6 +38,7 @@ class Step:
     started: float
     overhead: float
     state: str = "running"
+    running: float = 0.0
     work: float | None = None
     done: int = 0
     total: int = 0
@@ -46,13 +47,22 @@ class Step:
 
 
 class Timeline:
-    """The steps of a run in the order in which they started. They are built from the events."""
+    """The steps of a run in the order in which they started, and their messages. They are built from the events.
+
+    Attributes:
+        started: Unix time of the start of the run, in seconds.
+        steps: Name of each step -> the step.
+        information: The messages about how steps understood their input.
+        warnings: The warnings.
+        messages: All messages in the order in which they arrived, as people read them.
+    """
 
     def __init__(self, started: float) -> None:
         self.started = started
         self.steps: dict[str, Step] = {}
         self.information: list[str] = []
         self.warnings: list[str] = []
+        self.messages: list[str] = []
         self._last_end = started
 
     def apply(self, event: dict[str, Any]) -> Step | None:
@@ -65,14 +75,18 @@ class Timeline:
         if step is None:
             return None
 
-        if kind == "progress":
+        if kind == "running":
+            step.running = event["seconds"]
+        elif kind == "progress":
             step.done = event["done"]
             step.total = event["total"]
             step.note = event["note"] or step.note
         elif kind == "information":
             self.information.append(f"{name}: {event['message']}")
+            self.messages.append(self.information[-1])
         elif kind == "warning":
             self.warnings.append(f"{name}: {event['message']}")
+            self.messages.append(f"warning: {self.warnings[-1]}")
         elif kind == "metric":
             step.note = f"{event['name']} {event['value']:.4g}"
         elif kind in ("done", "failed"):
@@ -140,13 +154,26 @@ def display(console: Console) -> Display:
     return LiveTable(console) if console.is_terminal else PlainLines(console)
 
 
-class PlainLines:
-    """A display that prints a line when a step starts, lines with its progress, and a line when it ends."""
+class _Messages:
+    """Prints each message of a timeline once, unchanged: without colours, and without breaks in long lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._printed_states: dict[str, str] = {}
-        self._last_line = 0.0
+        self._printed = 0
+
+    def print_new(self, timeline: Timeline) -> None:
+        for message in timeline.messages[self._printed :]:
+            self._console.print(message, highlight=False, markup=False, soft_wrap=True)
+        self._printed = len(timeline.messages)
+
+
+class PlainLines:
+    """A display that prints messages, and a line when a step starts, at each of its signs of life, and when it ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._messages = _Messages(console)
+        self._printed: dict[str, tuple[str, float]] = {}
 
     def __enter__(self) -> "PlainLines":
         return self
@@ -155,29 +182,30 @@ class PlainLines:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Print a line if the state of the step is new. Also print its progress if the last line is old enough."""
-        if changed is None:
+        """Print new messages. Print a line if the state of the step is new, or if the step has given a sign of life."""
+        self._messages.print_new(timeline)
+        if changed is None or self._printed.get(changed.name) == (changed.state, changed.running):
             return
 
-        now = time.time()
-        line = f"{_clock(now - timeline.started)}  {changed.name}: {changed.state}"
-        if self._printed_states.get(changed.name) != changed.state:
-            if changed.work is not None:
-                line += f" in {changed.work:.1f} s"
-        elif changed.total and now - self._last_line > SECONDS_BETWEEN_LINES_OF_A_RUNNING_STEP:
-            line += f", {changed.done} of {changed.total} {changed.note}".rstrip()
+        line = f"{_clock(time.time() - timeline.started)}  {changed.name}: "
+        if changed.work is not None:
+            line += f"{changed.state} in {changed.work:.1f} s"
+        elif not changed.running:
+            line += changed.state
         else:
-            return
+            line += f"still running, {changed.running:.0f} s"
+            if changed.total:
+                line += f", {changed.done} of {changed.total} {changed.note}".rstrip()
 
-        self._printed_states[changed.name] = changed.state
-        self._last_line = now
+        self._printed[changed.name] = (changed.state, changed.running)
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class LiveTable:
-    """A display with a table of the steps so far, and a bar for the running step."""
+    """A display with a table of the steps so far, and a bar for the running step. Messages appear above the table."""
 
     def __init__(self, console: Console) -> None:
+        self._messages = _Messages(console)
         self._live = Live(console=console, refresh_per_second=4, vertical_overflow="visible")
 
     def __enter__(self) -> "LiveTable":
@@ -188,7 +216,8 @@ class LiveTable:
         self._live.__exit__(*error)
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Draw the table again."""
+        """Print new messages, and draw the table again."""
+        self._messages.print_new(timeline)
         now = time.time()
         table = Table(box=None, caption=f"{_clock(now - timeline.started)} elapsed", caption_justify="left")
         table.add_column("", no_wrap=True)

@@ -20,12 +20,8 @@ def show_results(summary: dict[str, Any], workdir: Path, console: Console) -> No
 
     The outcome is the winner's model version, or the reasons why nothing was registered.
     """
-    for information in summary["information"]:
-        _print_text(console, information)
     console.print(_candidates(summary))
     _print_text(console, _outcome(summary))
-    for warning in summary["warnings"]:
-        _print_text(console, f"warning: {warning}")
 
     console.print(_seconds(summary))
     _print_text(console, f"report: {workdir / 'report.html'}")
@@ -43,8 +39,6 @@ def show_drift_check(summary: dict[str, Any], params: Path, workdir: Path, conso
         console,
         f"{summary['count']} images of {summary['images']} were compared with the training sample of {version}",
     )
-    for warning in summary["warnings"]:
-        _print_text(console, f"warning: {warning}")
     _print_text(console, f"report: {workdir / 'drift.html'}")
 
     if summary["verdict"] == "retrain":

@@ -1,7 +1,8 @@
 """Run a graph on this machine: start the embedded stack and the graph's process, show progress, copy the results.
 
 The workdir contains `s3/` and `mlflow.db` (the embedded stack), `cache/`, and `runs/` with one folder for each run. The
-links `run.log`, `report.html` and `summary.json` lead to the files of the latest run.
+links `run.log`, `report.html` and `summary.json` lead to the files of the latest run. After a drift check, the links
+`drift.html` and `drift.json` lead to its results.
 """
 
 import contextlib
@@ -91,7 +92,7 @@ def run_locally(
     """Run the graph until its end on the embedded stack. When this function ends, all its processes have ended.
 
     Args:
-        workdir: Folder for all files. It is created if it does not exist.
+        workdir: Folder for all files. The caller has locked it with `embedded_stack.locked`.
         experiment: Name of the MLflow experiment. Its artifacts are in the S3 storage of the workdir.
         params: The run's parameters as JSON. They are written into the run's folder for the graph's process.
         graph: Command that runs the graph. The run's folder is added as its last argument.
@@ -99,12 +100,12 @@ def run_locally(
         results: The step and the file names of the graph's results.
 
     Raises:
-        InputError: The workdir is in use, or a step refused its input.
+        InputError: A step refused its input.
         RunError: A step or the graph's process failed for another reason.
         SystemExit: The process received SIGTERM or SIGHUP.
     """
     started = time.time()
-    with _ended_by_signals(), embedded_stack.locked(workdir), embedded_stack.embedded_stack(workdir) as environment:
+    with _ended_by_signals(), embedded_stack.embedded_stack(workdir) as environment:
         folder = _new_run_folder(workdir)
         (folder / PARAMS).write_text(params, encoding="utf-8")
         for name in (LOG, results.page, results.summary):
@@ -188,9 +189,9 @@ def _plain_lines(log: Path) -> list[str]:
 
 
 def _failed_task(lines: list[str]) -> str:
-    """Return the name in KFP of the failed task. Return "" if there is none.
+    """Return the failed task as words for a message, such as `step "train-cnn"`. Return "" if there is none.
 
-    We need this name if a step failed before it reported its start.
+    KFP's log names the task. We need it if a step failed before it reported its start.
     """
     for line in lines:
         match = FAILED_TASK.search(line)
@@ -269,8 +270,7 @@ def serve_mlflow_ui(workdir: Path, port: int, console: Console) -> None:
         InputError: The workdir has no runs yet, or the port is in use.
         RuntimeError: A server did not start or ended.
     """
-    if not embedded_stack.holds_mlflow_store(workdir):
-        raise InputError(f"workdir {workdir} has no runs; start one with `make run` or `crack-pipeline run-local`")
+    embedded_stack.require_runs(workdir)
     embedded_stack.require_free(port)
 
     log = workdir / "mlflow-ui.log"

@@ -1,4 +1,4 @@
-"""The process of a step in a local run: let the step server start the step, and end with the exit status of the step.
+"""Run one step of a local run: ask the step server to start the step, and end with the step's exit status.
 
 This file imports little, because it is started for every step.
 """

@@ -1,11 +1,11 @@
 """Load the large libraries once, and start each step of a local run as a fork: `python -m pipelines.local.step_server`.
 
 On a cluster, each step is a container that loads its own libraries. PyTorch, MLflow and Lightning take ten to twenty
-seconds to load, so on this machine twenty steps would spend minutes on loading. This server loads the libraries while
-the first steps run. KFP starts `pipelines.local.step_client` as each step's process; the client passes its arguments,
-environment and open files to the server, and waits for the exit status of the fork.
+seconds to load, so the twenty steps of a local run would spend minutes on loading. This server loads the libraries
+while the first steps run. KFP starts `pipelines.local.step_client` as each step's process. The client passes its
+arguments, environment and open files to the server, and waits for the exit status of the fork.
 
-A fork cannot use a GPU that its parent has touched. So machines with a GPU do not use the server.
+A fork cannot use a GPU that its parent process has used. So machines with a GPU do not use the server.
 """
 
 import atexit
@@ -115,7 +115,8 @@ def serve(listener: socket.socket, libraries: list[str]) -> None:
 def _load_next(libraries: list[str]) -> None:
     """Load a library, and hide it from the garbage collector.
 
-    Nothing becomes garbage while a library loads. In a fork, the collector would copy all of the library's memory.
+    The collector is off during the import, because an import leaves almost no garbage. Afterwards, the collector skips
+    the library's objects: in a fork, it would write to them, and the kernel would then copy their memory.
     """
     gc.disable()
     importlib.import_module(libraries.pop(0))

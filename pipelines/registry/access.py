@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from components.shared.errors import InputError
 from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_failures import environment, require_answer
-from pipelines.local.embedded_stack import embedded_stack, holds_mlflow_store, tracking_uri
+from pipelines.local.embedded_stack import embedded_stack, require_runs, tracking_uri
 
 WITHOUT_PROGRESS_BARS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -33,10 +33,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:
-            if not holds_mlflow_store(workdir):
-                raise InputError(
-                    f"workdir {workdir} has no runs; `make run` or `crack-pipeline run-local` starts a run"
-                )
+            require_runs(workdir)
             settings = {"MLFLOW_TRACKING_URI": tracking_uri(workdir)}
             if artifacts:
                 settings = stack.enter_context(embedded_stack(workdir))
@@ -63,5 +60,5 @@ def _explaining_refusals() -> Iterator[None]:
             raise
         raise InputError(
             f"the MLflow server does not allow this user to make the request: {error}; ask the administrator of the "
-            "server for the right"
+            "server for the permission"
         ) from error

@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from components.shared.atomic_file import atomic_file
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
+from components.shared.regular_file import require_file
 from components.shared.services import mlflow_runs
 from pipelines.registry.promotions import Registry
 
@@ -164,6 +165,7 @@ def import_registry(path: Path, experiment: str, progress: Callable[[str], None]
 def _unpack(path: Path, folder: Path) -> dict[str, Any]:
     """Unpack an export to a folder, check every file, and return the content of CONTENTS."""
     try:
+        require_file(path)
         with tarfile.open(path, "r:") as archive:
             archive.extractall(folder, filter="data")
         contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))

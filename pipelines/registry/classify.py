@@ -4,6 +4,7 @@ import base64
 import contextlib
 import csv
 import glob
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -13,14 +14,16 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from components.shared.data.image import ImageError, decode, thumbnail
+from components.shared.data.folder_listing import everything_below, is_listable
+from components.shared.data.image import ImageError, decode, decode_filled, thumbnail
 from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
 from components.shared.data.novelty import STRANGE, USUAL_SHARE_OF_STRANGE
 from components.shared.errors import InputError
 from components.shared.events import log, warn
 from components.shared.network.served_process import ModelLoadError, ModelProcess
+from components.shared.regular_file import reason, require_file
 from components.shared.services import mlflow_runs
-from components.shared.services.version_files import version_folder
+from pipelines.registry.signing import signed_folder
 
 MAX_THUMBNAILS = 300  # largest number of thumbnails in a section of the page
 OF_ALL = "Answers, the most certain cracks first"
@@ -31,7 +34,7 @@ WHERE_VERSIONS_ARE = "`crack-pipeline status` shows the versions and aliases"
 
 @dataclass(frozen=True)
 class Answer:
-    """A row of the results. A file that could not be read has only `path` and `error`.
+    """A row of the results. A file without an answer has only `path`, `model`, `version` and `error`.
 
     Attributes:
         path: Path of the image file.
@@ -65,7 +68,11 @@ def find_images(paths: list[str]) -> list[Path]:
     """Return the files that the paths name, in the order of the paths. Each file appears once.
 
     A path can be a file, a folder or a pattern such as "photos/*.jpg". A folder means all image files in it and in its
-    subfolders. If a folder contains other files too, they are skipped with a warning.
+    subfolders. If a folder contains other files too, they are skipped with a warning. A pattern means files, so folders
+    that match it are skipped.
+
+    What cannot be listed or read is returned too, so that its reader reports it: a folder that cannot be listed, a link
+    to a folder, a broken link, a pipe, a socket or a device.
 
     Raises:
         InputError: A path matches no file, or a folder has no image file.
@@ -78,22 +85,35 @@ def find_images(paths: list[str]) -> list[Path]:
             problem = f"folder {given} has no image file; give a folder with files that end with {', '.join(SUFFIXES)}"
         else:
             # If a file has this name, the name is not a pattern.
-            found = [path] if path.is_file() else list(map(Path, sorted(glob.glob(str(path), recursive=True))))
+            found = [path] if os.path.lexists(path) else _matches(str(path))
             problem = f"{given} matches no file; give image files, folders or patterns in quotes"
 
-        files = [file for file in found if file.is_file()]
-        if not files:
+        if not found:
             raise InputError(problem)
-        images |= dict.fromkeys(files)
+        images |= dict.fromkeys(found)
     return list(images)
 
 
 def _images_below(folder: Path) -> list[Path]:
-    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-    skipped = passed_over(names)
+    found = list(everything_below(folder))
+    skipped = passed_over(one.path for one in found if not one.problem)
     if skipped:
         warn(f"{folder}: {skipped}")
-    return [folder / name for name in sorted(filter(is_image, names))]
+    return [folder / one.path for one in sorted(found) if one.problem or is_image(one.path)]
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Return the files that match a pattern, and the folders that would have to be listed, but cannot be."""
+    matches = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
+
+    # glob skips a folder that cannot be listed.
+    parts = Path(pattern).parts
+    for number, part in enumerate(parts):
+        if glob.escape(part) != part:
+            outer = parts[: number + 1] if part == "**" else parts[:number]
+            searched = glob.glob(os.path.join("", *outer, ""), recursive=True)
+            matches += [folder for folder in searched if not is_listable(folder)]
+    return [Path(path) for path in sorted(matches)]
 
 
 def version_meant(model_uri: str) -> str:
@@ -125,27 +145,34 @@ def name_and_version(model_uri: str) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def checked_files(model_uri: str) -> Iterator[str]:
+def checked_files(model_uri: str, signed_by: Path | None) -> Iterator[str]:
     """Fetch a registered model version and check its files, before the model is loaded.
 
     Args:
         model_uri: Model URI of MLflow.
+        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Yields:
         The folder of a registered model version. Any other URI is yielded unchanged and is not checked, because only
         registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered files.
+        InputError: The version does not exist, or its files are not the registered files. Or a signature is required,
+            and it is missing or wrong, or the URI does not name a registered version.
     """
     name, version = name_and_version(model_uri)
+    if not version and signed_by:
+        raise InputError(
+            f"{model_uri} is not a registered model version, so it cannot have the signature that --require-signature "
+            "requires; give a version such as models:/crack-classifier/1"
+        )
     if not version:
         log.warning("%s is not a registered model version, so its files are not checked", model_uri)
         yield model_uri
         return
 
     try:
-        with version_folder(name, version) as folder:
+        with signed_folder(name, version, signed_by) as folder:
             yield str(folder)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
@@ -153,7 +180,13 @@ def checked_files(model_uri: str) -> Iterator[str]:
         raise InputError(f"{model_uri} cannot be loaded: {error.message}; {WHERE_VERSIONS_ARE}") from error
 
 
-def classify(model_uri: str, files: list[Path], batch_size: int, progress: Callable[[int], None]) -> Iterator[Answer]:
+def classify(
+    model_uri: str,
+    files: list[Path],
+    batch_size: int,
+    progress: Callable[[int], None],
+    signed_by: Path | None,
+) -> Iterator[Answer]:
     """Yield an answer for each file, in order, batch by batch. If a file is not an image, its answer has an error.
 
     Args:
@@ -161,15 +194,19 @@ def classify(model_uri: str, files: list[Path], batch_size: int, progress: Calla
         files: Image files.
         batch_size: Number of images sent to the model at once.
         progress: Function that is called with the number of files that were classified since the last call.
+        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Raises:
-        InputError: The model cannot be loaded, or its files are not the registered files.
+        InputError: The model cannot be loaded, or its files are not the registered files, or they are not signed.
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)
     name, version = name_and_version(model_uri)
     try:
-        with checked_files(model_uri) as files_of_model, ModelProcess(files_of_model, model_uri) as model:
+        with (
+            checked_files(model_uri, signed_by) as files_of_model,
+            ModelProcess(files_of_model, model_uri) as model,
+        ):
             while batch := list(islice(remaining, batch_size)):
                 for answer in _answers(model, batch):
                     yield replace(answer, model=name, version=version)
@@ -184,10 +221,13 @@ def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
     errors = {}
     for file in files:
         try:
+            require_file(file)
             data = file.read_bytes()
-            decode(data)
+            decode_filled(data)
             images[file] = base64.b64encode(data).decode()
-        except (OSError, ImageError) as error:
+        except OSError as error:
+            errors[file] = reason(error)
+        except ImageError as error:
             errors[file] = str(error)
 
     answers = dict(zip(images, model.ask(list(images.values())), strict=True))
@@ -212,7 +252,7 @@ def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
 
 
 def summary(answers: list[Answer], model_uri: str) -> str:
-    """Return the numbers of cracks, of files that need review, and of failed files: a sentence without a full stop."""
+    """Return a sentence, without a full stop, with the numbers of cracks, of files to review and of failed files."""
     cracks = sum(answer.label == "crack" for answer in answers)
     failed = sum(bool(answer.error) for answer in answers)
     thresholds = [answer.threshold for answer in answers if answer.threshold is not None]
@@ -275,9 +315,7 @@ def _show(page: Any, heading: str, answers: list[Answer]) -> None:
 
     page.heading(heading)
     if len(answers) > MAX_THUMBNAILS:
-        page.text(
-            f"This page shows the first {MAX_THUMBNAILS} of {len(answers):,} answers. The table of results has all."
-        )
+        page.text(f"This page shows the first {MAX_THUMBNAILS} of {len(answers):,} answers. The CSV file contains all.")
     rows = []
     for answer in answers[:MAX_THUMBNAILS]:
         label = answer.label.replace("_", " ")

@@ -8,15 +8,17 @@ from pipelines.registry.access import reached
 from pipelines.registry.classify import checked_files, name_and_version, version_meant
 
 
-def loaded_model(model_uri: str, workdir: Path | None) -> Model:
+def loaded_model(model_uri: str, workdir: Path | None, signed_by: Path | None) -> Model:
     """Fetch a registered model version, check its files, and load it. Its registry is not needed afterwards.
 
     Args:
         model_uri: Model URI of MLflow, such as `models:/crack-classifier@champion`.
         workdir: Folder of local runs. None means the MLflow server that MLFLOW_TRACKING_URI names.
+        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Raises:
-        InputError: The URI does not name a registered version, or the version's files are not the registered files.
+        InputError: The URI does not name a registered version, or the version's files are not the registered files, or
+            they are not signed.
     """
     with reached(workdir, artifacts=True):
         uri = version_meant(model_uri)
@@ -25,5 +27,5 @@ def loaded_model(model_uri: str, workdir: Path | None) -> Model:
             raise InputError(
                 f"{model_uri} is not a registered model version; give one such as models:/crack-classifier/1"
             )
-        with checked_files(uri) as folder:
+        with checked_files(uri, signed_by) as folder:
             return read_model(name, version, Path(folder) / "artifacts")

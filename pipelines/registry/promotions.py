@@ -29,7 +29,6 @@ from components.shared.markdown import markdown_row
 from components.shared.services import mlflow_runs
 from components.shared.services.mlflow_runs import CHAMPION, CHECKED, DIGEST, VERDICT, every, put
 from components.shared.services.version_files import version_digest, version_folder
-from components.shared.signatures import read_public_key
 from pipelines.registry import signing
 
 ENTRY_PREFIX = "crack.promotion."  # start of the names of the tags that contain the history
@@ -45,8 +44,8 @@ class Entry:
 
     Attributes:
         action: "promote" or "rollback".
-        by: Name of the person.
-        why: Reason of the person.
+        by: Name of the person who changed the champion.
+        why: The person's reason.
         at: Time of the change, ISO 8601 in UTC.
         source: Model version of the previous champion. None if there was no champion.
         target: Model version of the new champion.
@@ -97,8 +96,8 @@ class Registry:
 
         Args:
             version: Number of the model version.
-            by: Name of the person.
-            why: Reason of the person.
+            by: Name of the person who promotes the version.
+            why: The person's reason.
             force: True promotes the version even if its verdict is not "passed". The history records this.
             signed_by: PEM file of a public key. The version must be signed with the matching private key. None: the
                 version needs no signature.
@@ -125,12 +124,17 @@ class Registry:
             return None
         return self._act("promote", by, why, version, verdict)
 
-    def rollback(self, by: str, why: str) -> Entry:
-        """Make the previous champion the champion again. A second call goes back to the champion before it.
+    def rollback(self, by: str, why: str, signed_by: Path | None = None) -> Entry:
+        """Make the previous champion the champion again. A second call goes one champion further back.
+
+        Args:
+            by: Name of the person who rolls back.
+            why: The person's reason.
+            signed_by: As for `promote`.
 
         Raises:
             InputError: The model versions of all earlier champions were deleted, or the files of the previous champion
-                are not the registered files. Or `by` or `why` is empty or too long.
+                are not the registered files, or they are not signed. Or `by` or `why` is empty or too long.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -144,7 +148,7 @@ class Registry:
                 f"{self.name} has no earlier champion to return to; `crack-pipeline history` shows all promotions"
             )
         target = candidates[-1]
-        self._require_files(target)
+        self._require_files(target, signed_by)
         return self._act("rollback", by, why, target, verdict_on(self.version(target)))
 
     def sign(self, version: str, private_key: Path) -> None:
@@ -154,16 +158,14 @@ class Registry:
             tag, signature = signing.sign(version_digest(folder), private_key)
         put(self.client.set_model_version_tag, self.name, version, tag, signature)
 
-    def _require_files(self, number: str, signed_by: Path | None = None) -> None:
+    def _require_files(self, number: str, signed_by: Path | None) -> None:
         """Raise InputError if a version's files are not the registered files, or the signature is missing or wrong."""
         version = self.version(number)
-        key = read_public_key(signed_by) if signed_by else None
-        if key is None and DIGEST not in version.tags:
+        if signed_by is None and DIGEST not in version.tags:
             log.warning("%s version %s was registered without a digest; its files are not checked", self.name, number)
             return
-        with version_folder(self.name, number) as folder:
-            if key:
-                signing.require_signature(version, version_digest(folder), key)
+        with signing.signed_folder(self.name, number, signed_by):
+            pass
 
     def _act(self, action: str, by: str, why: str, target: str, verdict: str) -> Entry:
         """Add an entry to the history, move the alias, and return the entry."""
@@ -245,7 +247,7 @@ class Registry:
             return None
 
     def moved_by_hand(self) -> bool:
-        """Return true if the alias is at another model version than the history says."""
+        """Return whether the alias names a different model version than the last entry of the history."""
         history = self.history()
         return bool(history) and self.alias(CHAMPION) != history[-1].target
 
@@ -276,7 +278,7 @@ class Registry:
 
 
 def verdict_on(version: ModelVersion) -> str:
-    """Return the gate's verdict on a version. If only the infra check failed, return the problem that it found."""
+    """Return the gate's verdict on a version, or the result of the infra check if only this check was not passed."""
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")
     if verdict == "passed" and checked != "passed":

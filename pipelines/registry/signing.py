@@ -4,6 +4,8 @@ The signature covers the digest of all files of the version, which include its w
 The signature is stored in a tag of the version in MLflow.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -12,6 +14,8 @@ from mlflow.entities.model_registry import ModelVersion
 from components.shared import signatures
 from components.shared.errors import InputError
 from components.shared.hashing import bytes_digest
+from components.shared.services import mlflow_runs
+from components.shared.services.version_files import version_digest, version_folder
 
 # Start of the name of the tag with a signature. The first characters of the public key's digest follow.
 SIGNATURE_PREFIX = "crack.signature."
@@ -29,20 +33,40 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
         The name and the value of the tag that contains the signature.
 
     Raises:
-        InputError: The file is not such a key, or its password is wrong or missing.
+        InputError: The file is not an Ed25519 private key, or its password is wrong or missing.
     """
     key = signatures.read_private_key(private_key)
     return _tag(key.public_key()), signatures.sign(_message(digest), key)
 
 
-def require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey) -> None:
-    """Raise InputError if a model version's files, as they are now, are not signed with a person's key.
+@contextlib.contextmanager
+def signed_folder(name: str, number: str, signed_by: Path | None) -> Iterator[Path]:
+    """Fetch a registered model version and check it, as `version_folder` does, and check its signature.
+
+    The digest in MLflow does not help against a person who can write to MLflow too. The signature does.
 
     Args:
-        version: The model version with its tags.
-        digest: The result of `version_digest` for the files as they are now.
-        key: The public key.
+        name: Name of the registered model.
+        number: Number of the model version.
+        signed_by: PEM file of a public key. The version must be signed with the matching private key. None: the version
+            needs no signature.
+
+    Yields:
+        The folder of the model version. Its files exist until the `with` block ends.
+
+    Raises:
+        InputError: The file is not a public key, or the files of the version are not the registered files, or they are
+            not signed.
     """
+    key = signatures.read_public_key(signed_by) if signed_by else None
+    with version_folder(name, number) as folder:
+        if key:
+            version = mlflow_runs.client().get_model_version(name, number)
+            _require_signature(version, version_digest(folder), key)
+        yield folder
+
+
+def _require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey) -> None:
     name = f"{version.name} version {version.version}"
     signature = version.tags.get(_tag(key))
     if signature is None:
@@ -51,8 +75,8 @@ def require_signature(version: ModelVersion, digest: str, key: Ed25519PublicKey)
         )
     if not signatures.is_signed(_message(digest), signature, key):
         raise InputError(
-            f"the signature of {name} does not match its files, which were changed after they were signed; promote "
-            "another version, or find out who changed the files"
+            f"the signature of {name} does not match its files, which were changed after they were signed; use "
+            "another version, and find out who changed the files"
         )
 
 

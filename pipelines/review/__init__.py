@@ -1,1 +1,1 @@
-"""Let people look at tiles again: choose the tiles, show them, and keep the answers as corrections."""
+"""Let people review tiles: choose the tiles, show them to people, and store people's answers as corrections."""

@@ -1,4 +1,4 @@
-"""Read from a file which tiles people or programs answered, and what these tiles show."""
+"""Read a file of answers from people or programs: which tiles were answered, and what each of them shows."""
 
 import csv
 import io
@@ -15,17 +15,16 @@ from pipelines.review.queue import TILE_ID
 UNSURE = "unsure"
 WORDS = (*CLASSES, BAD_IMAGE, UNSURE)
 DELIMITERS = ",;\t"
-SHOWN = 3
 
 
 @dataclass
 class Given:
-    """The answers of a file.
+    """The answers in a file.
 
     Attributes:
-        answers: sample_id -> crack, no_crack, bad image or unsure.
-        unanswered: Tiles that are in the file without an answer.
-        left_out: Places in the file from which no answer could be read, each with its reason.
+        answers: sample_id of the tile -> crack, no_crack, bad image or unsure.
+        unanswered: sample_ids of the tiles that are in the file without an answer.
+        left_out: Texts that name a place in the file, and the reason why it gives no answer.
     """
 
     answers: dict[str, str] = field(default_factory=dict)
@@ -33,12 +32,12 @@ class Given:
     left_out: list[str] = field(default_factory=list)
 
     def add(self, tile: str, answer: str | None, where: str) -> None:
-        """Add what a file says about a tile.
+        """Add what the file says about a tile.
 
         Args:
-            tile: The sample_id.
+            tile: The tile's sample_id.
             answer: One of WORDS; None if the file has the tile without an answer.
-            where: The place in the file, for the message.
+            where: The place in the file. The error message begins with it.
 
         Raises:
             InputError: The file gives the tile two different answers.
@@ -54,7 +53,7 @@ class Given:
 
 
 def word_of(text: str) -> str | None:
-    """Return the answer that a word means, in any of its known spellings. Return None for an unknown word."""
+    """Return the answer that a word means, such as no_crack for "Non-cracked". Return None for an unknown word."""
     simple = simple_name(text)
     for word in (BAD_IMAGE, UNSURE):
         if simple == simple_name(word):
@@ -67,7 +66,7 @@ def checked_word(text: str, where: str) -> str:
     """Return the answer that a word means.
 
     Raises:
-        InputError: It is none of the known words. The message begins with `where`.
+        InputError: The word is unknown. The message begins with `where`, the place in the file.
     """
     word = word_of(text)
     if word is None:
@@ -76,14 +75,14 @@ def checked_word(text: str, where: str) -> str:
 
 
 def tile_of(names: Iterable[str], where: str) -> str:
-    """Return the tile that a file name or path names: the sample_id in it.
+    """Return the sample_id of the tile that a file name or path contains.
 
     Args:
-        names: Where the name can be; the first one with a sample_id counts.
-        where: The place in the file, for the message.
+        names: File names and other texts. The first text that contains a sample_id counts.
+        where: The place in the file. The error message begins with it.
 
     Raises:
-        InputError: None of them has a sample_id.
+        InputError: No text contains a sample_id.
     """
     names = [name for name in names if name]
     for name in names:
@@ -91,15 +90,15 @@ def tile_of(names: Iterable[str], where: str) -> str:
         if found:
             return found[-1]
     raise InputError(
-        f"{where}: {names[0] if names else ''!r} does not name a tile; a tile's name has its sample_id, 64 hexadecimal "
-        "characters, as in the folder tiles of `review queue`"
+        f"{where}: {names[0] if names else ''!r} does not name a tile; use the tile's sample_id, 64 hexadecimal "
+        "characters; the file names in the folder `tiles` that `review queue` wrote contain it"
     )
 
 
 def read_csv(path: Path, text: str) -> Given:
     """Read answers from CSV with the columns tile and answer; other columns are ignored.
 
-    The separator is a comma, a semicolon or a tab. The column tile has sample_ids, or file names with a sample_id.
+    The separator is a comma, a semicolon or a tab. The column tile has sample_ids, or texts that contain a sample_id.
 
     Raises:
         InputError: A column is missing, a word is unknown, a row names no tile, or a tile has two different answers.

@@ -1,10 +1,10 @@
 """Compute P(crack) of training tiles with a classifier that was not trained on tiles of the same photo.
 
-A network has seen the labels of its training tiles, so its own answers to them repeat wrong labels. So we train a
-logistic regression on the network's embeddings, in folds over photos. This is the usual way to find label errors with
-a trained network (Northcutt et al., 2021, section 5). It is cross-validated for the last layer only: the layers before
-it were trained with all labels. So it finds fewer label errors than a full cross-validation, which would train every
-network five times.
+A network was trained with the labels of its training tiles, so its own answers about them repeat wrong labels. So we
+train a logistic regression on the network's embeddings, and cross-validate it over photos. This is the usual way to
+find label errors with a trained network (Northcutt et al., 2021, section 5). Only the last layer is cross-validated.
+The layers before it were trained with all labels. So this way finds fewer label errors than a full cross-validation,
+which would train every network five times.
 """
 
 import numpy as np
@@ -15,15 +15,15 @@ PENALTY = 0.1  # factor of the squared weights; the other part of the loss is th
 
 
 def cross_validated(embeddings: np.ndarray, labels: np.ndarray, photos: pd.Series) -> np.ndarray:
-    """Return P(crack) of each tile, from a logistic regression on tiles of other photos.
+    """Return P(crack) of each tile from a logistic regression that was trained on tiles of other photos.
 
     Args:
         embeddings: float (tiles, features).
         labels: int (tiles,), 1 for crack.
-        photos: The photo of each tile.
+        photos: Name of the photo of each tile, (tiles,).
 
     Returns:
-        float64 (tiles,) in [0, 1]; NaN if the other photos do not have both classes.
+        float64 (tiles,), 0 to 1; NaN if the tiles of the other photos do not have both classes.
     """
     from sklearn.linear_model import LogisticRegression  # late, because it takes seconds to import
     from sklearn.model_selection import GroupKFold
@@ -35,11 +35,11 @@ def cross_validated(embeddings: np.ndarray, labels: np.ndarray, photos: pd.Serie
     if folds < 2:
         return p_crack
 
-    for known, asked in GroupKFold(folds).split(embeddings, labels, photos):
-        if len(np.unique(labels[known])) == 2:
-            # scikit-learn adds the losses of the tiles, and we take their mean.
-            strength = 1 / (PENALTY * len(known))
+    for fitted, held_out in GroupKFold(folds).split(embeddings, labels, photos):
+        if len(np.unique(labels[fitted])) == 2:
+            # scikit-learn uses the sum of the tiles' losses. PENALTY is for their mean, so we divide by their number.
+            strength = 1 / (PENALTY * len(fitted))
             classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
-            classifier.fit(embeddings[known], labels[known])
-            p_crack[asked] = classifier.predict_proba(embeddings[asked])[:, 1]
+            classifier.fit(embeddings[fitted], labels[fitted])
+            p_crack[held_out] = classifier.predict_proba(embeddings[held_out])[:, 1]
     return p_crack

@@ -15,14 +15,14 @@ def export_queue(folder: Path, program: str, with_labels: bool = False) -> Path:
     Args:
         folder: The folder that `review queue` wrote.
         program: label-studio, cvat, coco or yolo.
-        with_labels: True writes the current labels as answers. They would influence a person who answers.
+        with_labels: True writes the current labels as answers. These answers influence the people who review the tiles.
 
     Returns:
-        The file or folder that was written. `review import` reads it when people have answered.
+        The file or folder that was written.
 
     Raises:
         InputError: The program is unknown, or the folder is not the folder of a queue.
     """
     if program not in WRITERS:
-        raise InputError(f"--to is {program!r}; give {', '.join(WRITERS)}")
+        raise InputError(f"--to is {program!r}; give one of {', '.join(WRITERS)}")
     return WRITERS[program](exported_tiles(folder, with_labels), folder)

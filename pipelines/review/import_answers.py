@@ -1,4 +1,4 @@
-"""Turn a file with answers into an entry of the store's list of corrections."""
+"""Add the answers in a file to the store's list of corrections, as one entry."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -32,7 +32,7 @@ from pipelines.review.labelled_tiles import Labelled, new_tiles, write_labelled
 from pipelines.review.read_answers import read_answers
 
 LONGEST_NAME = 80
-UNKNOWN = "unknown"  # the old label of a tile that no data set version has
+UNKNOWN = "unknown"  # the old label in an answer, if no data set version has the tile
 
 
 class Imported(NamedTuple):
@@ -40,9 +40,9 @@ class Imported(NamedTuple):
 
     Attributes:
         entry: The new entry; None if the list already had all answers.
-        given: What the file says.
+        given: The answers in the file.
         standing: The answers that count now.
-        repeated: Number of answers that this person had given before.
+        repeated: Number of answers in the file that this person had given before.
         labelled: The table of labelled tiles of inspected photos; None if no queue was given.
     """
 
@@ -63,24 +63,25 @@ def import_answers(
     queue: Path | None = None,
     key: Ed25519PrivateKey | None = None,
 ) -> Imported:
-    """Add the answers of a file to the list of corrections. The next ingestion applies those that count.
+    """Add the answers in a file to the list of corrections. The next ingestion applies the answers that count.
 
-    Answers about tiles of inspected photos, which no data set version has, become a table in the folder of the queue.
-    Ingestion reads it as a source.
+    No data set version has the tiles of inspected photos. With `queue`, the answers about these tiles are also written
+    to a table in the folder of the queue. Ingestion reads this table if it is one of the sources.
 
     Args:
         store: Storage root.
         path: The file, in one of the formats of `read_answers`.
         by: Name of the person who answered.
         why: The reason; may be empty.
-        keep_unknown: Keep answers about tiles that no data set version has. They count if such a tile is ingested.
-        unmarked_shows_no_crack: See `read_answers`.
+        keep_unknown: True keeps answers about tiles that no data set version has. They count when such a tile is
+            ingested.
+        unmarked_shows_no_crack: True: a tile without any mark shows no crack. False: nobody has answered such a tile.
         queue: The folder of the queue; needed if the file has answers about tiles of inspected photos.
         key: The person's private key, which signs the entry. None: the entry is not signed.
 
     Raises:
         InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
-            it has no data set version with some of the tiles. Nothing is added.
+            some of the tiles are in none of its data set versions. Nothing is added.
     """
     person = checked_name(by)
     given = read_answers(path, unmarked_shows_no_crack)
@@ -88,8 +89,8 @@ def import_answers(
     if not answers:
         unsure = sum(answer == UNSURE for answer in given.answers.values())
         raise InputError(
-            f"{path} has no answer to import: {len(given.unanswered)} tiles without an answer, {unsure} unsure, and "
-            f"{len(given.left_out)} left out{_first_of(given.left_out)}"
+            f"{path} has no answer to import: {len(given.unanswered)} tiles have no answer, {unsure} have the answer "
+            f"unsure, and {len(given.left_out)} were left out{_first_of(given.left_out)}; answer more tiles"
         )
 
     labels = labels_of(store, answers)
@@ -118,19 +119,19 @@ def _require_known(answers: Collection[str], known: Collection[str], store: Stor
     unknown = sorted(set(answers) - set(known))
     if unknown:
         raise InputError(
-            f"no data set version of {store.uri} has {len(unknown)} of the {len(answers)} tiles in {path}, such as "
-            f"{unknown[0]}; give the store that the queue was made from, give the folder of the queue with --queue if "
-            "they are tiles of inspected photos, remove these tiles from the file, or keep their answers for a later "
-            "ingestion with --keep-unknown. Nothing was imported"
+            f"{len(unknown)} of the {len(answers)} tiles in {path} are in no data set version of {store.uri}, such as "
+            f"{unknown[0]}. Give the store of the queue. If they are tiles of inspected photos, give the folder of the "
+            "queue with --queue. Or remove them from the file, or keep their answers for a later ingestion with "
+            "--keep-unknown. Nothing was imported"
         )
 
 
 def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey | None = None) -> Entry:
-    """Roll an import back: add an entry that says so. Return the import.
+    """Roll an import back: add an entry that names this import. Return the import.
 
     Args:
         store: Storage root.
-        name: ID of the import, or its first characters.
+        name: ID of the import, or the first characters of the ID.
         by: Name of the person who decides.
         why: The reason.
         key: The person's private key, which signs the entry. None: the entry is not signed.
@@ -140,7 +141,7 @@ def roll_back(store: Store, name: str, by: str, why: str, key: Ed25519PrivateKey
     """
     person = checked_name(by)
     if not why.strip():
-        raise InputError("--why is empty; give the reason, which stays in the list")
+        raise InputError("--why is empty; give the reason, which is stored with the corrections")
     undone = find_import(read_entries(store), name)
     _add(store, Entry(person, now(), why.strip(), rolls_back=undone.id), key)
     return undone
@@ -157,7 +158,7 @@ def checked_name(by: str) -> str:
     """Return the name of a person without surplus spaces.
 
     Raises:
-        InputError: It is empty, too long, or has characters that cannot be printed.
+        InputError: The name is empty, too long, or has characters that cannot be printed.
     """
     name = re.sub(r"\s+", " ", by).strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
@@ -166,7 +167,9 @@ def checked_name(by: str) -> str:
 
 
 def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
-    """Return the label of each tile in the newest data set version that has it. Other tiles are not in the result.
+    """Return the label of each tile in the newest data set version that has the tile, as tile -> label.
+
+    Tiles that no data set version has are not in the result.
 
     Raises:
         InputError: The store has no data set version.
@@ -174,7 +177,7 @@ def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
     names = version_names(store)
     if not names:
         raise InputError(
-            f"{store.uri} has no data set version, so it has no tiles; give the --workdir or the --params of the runs "
+            f"{store.uri} has no data set version, so it has no tiles; give the --workdir or the --params of the run "
             "that the queue was made from"
         )
 
@@ -203,7 +206,7 @@ def summary(imported: Imported) -> list[str]:
             f"and {len(answers) - changed - bad} confirm the label"
         )
         if first:
-            lines.append(f"{first} answers are about tiles that no data set version has")
+            lines.append(f"{first} answers label tiles that no data set version has")
     if imported.repeated:
         lines.append(f"{imported.repeated} answers were in the list already")
 
@@ -211,7 +214,7 @@ def summary(imported: Imported) -> list[str]:
     if labelled and labelled.tiles:
         lines.append(
             f"{labelled.path} has {labelled.tiles} tiles of inspected photos with their labels; to train with them, "
-            f"add this table to your data: DATA='…,{labelled.path}?source=inspected'"
+            f"add this table to the sources of your data: DATA='…,{labelled.path}?source=inspected'"
         )
 
     given = imported.given
@@ -222,12 +225,15 @@ def summary(imported: Imported) -> list[str]:
         lines.append(f"left out: {len(given.left_out)}{_first_of(given.left_out)}")
     disputed = imported.standing.disputed["tile"].nunique()
     if disputed:
-        lines.append(f"people disagree about {disputed} tiles, so none of their answers is applied there")
+        lines.append(f"people disagree about {disputed} tiles, so no answer about these tiles is applied")
     return lines
 
 
 def _own_answers(entries: list[Entry], person: str, key: Ed25519PrivateKey | None) -> dict[str, str]:
-    """Return the answers of one person that stand, by tile. With a key, only those that were signed with it."""
+    """Return the answers of one person that count now, as tile -> answer.
+
+    With a key, return only the answers that were signed with this key.
+    """
     own = [entry for entry in entries if entry.by == person and not entry.rolls_back]
     if key is not None:
         own = [entry for entry in own if is_signed(entry.signed_text, entry.signature, key.public_key())]

@@ -1,4 +1,4 @@
-"""The tiles around findings that need review, cut from the photos of an inspection."""
+"""Cut tiles from inspected photos: one tile for each finding that needs review."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,14 +22,15 @@ COLUMNS = ["tile", "photo", "path", "p_crack", "distance"]
 
 @dataclass(frozen=True)
 class InspectedTiles:
-    """Tiles of photos that no data set version has.
+    """Tiles that were cut from inspected photos.
 
     Attributes:
-        tiles: Table with the columns COLUMNS: the sha256 of the tile's PNG file; the name of the photo's group; the
-            photo with the left upper corner of the tile; P(crack); how far P(crack) is from the threshold, in log odds.
-            The tiles nearest to the threshold are first.
-        images: tile -> the PNG file.
-        missing: Photos with such findings that cannot be read or have changed since the inspection, with the reason.
+        tiles: Table with these columns: `tile` (sha256 of the PNG file), `photo` (name of the photo's group), `path`
+            (PHOTO@LEFT,TOP), `p_crack`, and `distance` (difference between P(crack) and the threshold in log odds). The
+            smallest distance is first.
+        images: sha256 of the PNG file -> content of the file.
+        missing: Photos that have findings to review, but cannot be read or were changed since the inspection. Each is a
+            text with the reason.
     """
 
     tiles: pd.DataFrame
@@ -38,14 +39,14 @@ class InspectedTiles:
 
 
 def cut_inspected(folder: Path) -> InspectedTiles:
-    """Cut one tile for each finding that needs review: the tile with its largest P(crack).
+    """Cut one tile for each finding that needs review: the finding's tile with the largest P(crack).
 
     Args:
         folder: The folder that `crack-pipeline inspect` wrote.
 
     Raises:
-        InputError: The folder is not the folder of an inspection, no finding needs review, or all photos of these
-            findings are missing.
+        InputError: The folder is not the folder of an inspection, no finding needs review, or all photos with such a
+            finding are missing or were changed.
     """
     rows = []
     images: dict[str, bytes] = {}
@@ -74,7 +75,7 @@ def cut_inspected(folder: Path) -> InspectedTiles:
 
 
 def _records(folder: Path) -> Iterator[tuple[Path, PhotoRecord]]:
-    """Yield each photo of an inspection, as it was named then, with its record."""
+    """Yield the path of each photo, as it was given to the inspection, and the photo's record."""
     try:
         photos = pd.read_csv(folder / PHOTOS, dtype=str, keep_default_na=False)[["photo", "sha256"]]
     except (OSError, ValueError, KeyError) as error:
@@ -92,16 +93,16 @@ def _records(folder: Path) -> Iterator[tuple[Path, PhotoRecord]]:
 
 
 def _problem(photo: Path, record: PhotoRecord) -> str:
-    """Return why a photo cannot be cut; "" if it can."""
+    """Return why no tile can be cut from a photo, or "" if nothing prevents it."""
     try:
         is_same = file_digest(photo) == record.sha256
     except OSError as error:
-        return f"{error.strerror}; call the command from the folder from which the photos were inspected"
-    return "" if is_same else "it has changed since the inspection; inspect it again"
+        return f"{error.strerror}; call the command from the folder from which `inspect` was called"
+    return "" if is_same else "the photo was changed since the inspection; inspect it again"
 
 
 def _cut(photo: Path, record: PhotoRecord, findings: list[Finding]) -> list[bytes]:
-    """Return the PNG file of the tile at the peak of each finding."""
+    """Return, for each finding, its tile with the largest P(crack) as a PNG file."""
     side = record.tile_side
     tiles = []
     try:

@@ -1,4 +1,4 @@
-"""The answers to tiles of inspected photos, as a table that ingestion reads as a source."""
+"""Write people's answers about tiles of inspected photos to a table, which ingestion can read as a source."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,12 +16,12 @@ TABLE = "labelled.csv"
 
 
 class Labelled(NamedTuple):
-    """The table of labelled tiles, and how many tiles it has and does not have.
+    """The table of labelled tiles, the number of tiles in it, and the number of disputed tiles, which are not in it.
 
     Attributes:
-        path: The table.
-        tiles: Number of tiles in it.
-        disputed: Number of tiles about which people disagree; they are not in it.
+        path: File of the table.
+        tiles: Number of tiles in the table.
+        disputed: Number of tiles about which people disagree. These tiles are not in the table.
     """
 
     path: Path
@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
 
 
 def new_tiles(folder: Path) -> pd.DataFrame:
-    """Return the rows of a queue that are tiles of inspected photos. They have no label.
+    """Return the rows of a queue that are about tiles of inspected photos. These rows have no label.
 
     Raises:
         InputError: The folder is not the folder of a queue.
@@ -40,13 +40,13 @@ def new_tiles(folder: Path) -> pd.DataFrame:
 
 
 def write_labelled(folder: Path, standing: Standing) -> Labelled:
-    """Write a table of the tiles of inspected photos to which people have answered crack or no_crack.
+    """Write a table of the tiles, cut from inspected photos, that people have labelled as crack or no_crack.
 
-    Its columns are those of a source: path, label, and group, which is the photo.
+    The columns are those of a source: path, label, and group, which is the photo.
 
     Args:
         folder: The folder of the queue.
-        standing: The answers that stand now.
+        standing: The answers that count now.
 
     Raises:
         InputError: The folder is not the folder of a queue, or a tile in it was changed.
@@ -57,7 +57,9 @@ def write_labelled(folder: Path, standing: Standing) -> Labelled:
     for tile, file in zip(answered["tile"], answered["file"], strict=True):
         path = folder / file
         if not path.is_file() or file_digest(path) != tile:
-            raise InputError(f"{path} is missing or was changed, so its answer is about another image; restore it")
+            raise InputError(
+                f"{path} is missing or was changed, so its answer is about another image; restore the file"
+            )
 
     table = pd.DataFrame({"path": answered["file"], "label": answered["tile"].map(agreed), "group": answered["photo"]})
     with atomic_file(folder / TABLE) as file:

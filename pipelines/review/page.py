@@ -1,8 +1,8 @@
-"""Write the page on which a person answers what tiles show. It works offline, without a server.
+"""Write the page on which a person answers what tiles show. The page works offline, without a server.
 
-The label of a tile is hidden until the person answers, and so is everything that hints at it: P(crack), the reason, and
-the path, which often contains the name of the class. People who see an answer first move towards it (anchoring: Tversky
-& Kahneman, Science 185, 1974).
+The label of a tile is hidden until the person answers. So is everything that hints at the label: P(crack), the reason,
+and the path, which often contains the name of the class. People who see an answer before they decide often choose the
+same answer (anchoring: Tversky & Kahneman, Science 185, 1974).
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ class PageTile:
     """A tile on the page.
 
     Attributes:
-        tile: Its sample_id.
-        jpeg: The image.
-        label: Its label, which the page hides at first; "" if it has none.
-        facts: What else the page hides at first: the reason, P(crack) and the path.
+        tile: The tile's sample_id.
+        jpeg: The image, JPEG.
+        label: The tile's label, which the page hides at first; "" if it has none.
+        facts: A text that the page also hides at first: the reason, P(crack) and the path.
     """
 
     tile: str
@@ -31,7 +31,7 @@ class PageTile:
 
 
 def write_page(queue_id: str, tiles: list[PageTile], path: Path) -> None:
-    """Write the page.
+    """Write the review page of a queue.
 
     Args:
         queue_id: Name of the queue. The browser keeps the answers under this name.

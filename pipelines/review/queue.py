@@ -1,4 +1,4 @@
-"""Write the tiles that people should look at into a folder: as images, as a table, and as a page to answer on."""
+"""Write the tiles that people should review into a folder: as images, as a table, and as a page for the answers."""
 
 import os
 import re
@@ -25,9 +25,9 @@ TABLE, TILES, PAGE = "queue.csv", "tiles", "review.html"
 COLUMNS = ["rank", "tile", "file", "label", "reason", "split", "photo", "path"]
 INSPECTION = "inspection"
 P_CRACK = "p_crack_"  # start of the columns with a candidate's P(crack); the candidate's name follows
-# In a queue, a tile's name is its sample_id. So we find the tile even if a program adds something to the name.
+# The name of a tile's file is its sample_id. So we find the tile even if another program adds something to the name.
 TILE_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-QUEUE_ID = 12  # characters
+QUEUE_ID = 12  # number of characters of a queue's name
 PAGE_JPEG = [
     cv2.IMWRITE_JPEG_QUALITY, 95,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
@@ -42,21 +42,21 @@ def make_queue(
     per_photo: int | None = None,
     inspected: InspectedTiles | None = None,
 ) -> pd.DataFrame:
-    """Choose the tiles that people should look at, and write the folder of the queue.
+    """Choose the tiles that people should review, and write the folder of the queue.
 
     The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. It appears when it is complete.
 
     Args:
         store: Storage root; it has the tiles, and the answers that people gave before.
-        run: The run whose candidates say which tiles are worth a look.
+        run: The run. The answers of its candidates decide which tiles are chosen.
         folder: Folder to create.
         size: Largest number of tiles.
         per_photo: Largest number of tiles of one photo; see `rank`.
-        inspected: Tiles of inspected photos that can be in the queue, too.
+        inspected: Tiles of inspected photos that can also be chosen; None if there are none.
 
     Returns:
-        The content of queue.csv: the columns COLUMNS, P(crack) of each candidate, and with an inspection, P(crack) of
-        the inspection. Tiles of inspected photos have neither a label nor a split.
+        The content of queue.csv: COLUMNS, and a column with the P(crack) of each candidate. If there are tiles of
+        inspected photos, another column has the P(crack) of the inspection. These tiles have no label and no split.
 
     Raises:
         InputError: The folder exists and is not empty, no tile is left to review, or the store lacks the tiles.
@@ -105,7 +105,7 @@ def read_queue(folder: Path) -> pd.DataFrame:
 
 
 def _facts(answers: Answers, run: RunArtifacts, new: pd.DataFrame | None) -> pd.DataFrame:
-    """Return what the queue says about each tile: first about those of the run, then about those of an inspection."""
+    """Return the columns of the queue for all tiles: first the tiles of the run, then the tiles of an inspection."""
     tiles = answers.tiles.rename(columns={"sample_id": "tile", "group_id": "photo"})
     paths = run.manifest.table.set_index("sample_id")["path"]
     tiles = tiles.assign(label=tiles["label"].map(dict(enumerate(CLASSES))), path=tiles["tile"].map(paths))
@@ -128,7 +128,7 @@ def _write_folder(queue: pd.DataFrame, contents: dict[str, bytes], folder: Path)
         for row in queue.to_dict("records"):
             content = contents[row["tile"]]
             bgr = cv2.cvtColor(decode(content), cv2.COLOR_RGB2BGR)
-            # A tile without a label is ingested from this file, so it must have its content.
+            # A tile without a label is later ingested from this file, so the file keeps the tile's exact bytes.
             png = cv2.imencode(".png", bgr)[1].tobytes() if row["label"] else content
             (unfinished / row["file"]).write_bytes(png)
             shown.append(_page_tile(row, cv2.imencode(".jpg", bgr, PAGE_JPEG)[1].tobytes()))
@@ -142,10 +142,10 @@ def _write_folder(queue: pd.DataFrame, contents: dict[str, bytes], folder: Path)
 
 
 def _page_tile(row: dict[str, object], jpeg: bytes) -> PageTile:
-    said = []
+    p_cracks = []
     for name, value in row.items():
         if name.startswith(P_CRACK) and not pd.isna(value):
-            said.append(f"{name.removeprefix(P_CRACK)} {value:.2f}")
+            p_cracks.append(f"{name.removeprefix(P_CRACK)} {value:.2f}")
     where = f"Split {row['split']}, {row['path']}" if row["split"] else str(row["path"])
-    facts = f"Reason: {row['reason']}. P(crack): {', '.join(said)}. {where}"
+    facts = f"Reason: {row['reason']}. P(crack): {', '.join(p_cracks)}. {where}"
     return PageTile(str(row["tile"]), jpeg, str(row["label"]), facts)

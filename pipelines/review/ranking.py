@@ -1,18 +1,19 @@
-"""Rank tiles by how useful a person's answer about them is expected to be.
+"""Choose the tiles for which a person's answer is expected to be most useful.
 
-A tile gets into the queue for one of five reasons, and the queue takes the next tile of each reason in turn:
+There are five reasons to put a tile into the queue, and the queue takes the next tile of each reason in turn:
 
-- people disagree about it;
-- its label is doubted, in the sense of confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021). The probability
-  of the other class is at least that class's threshold: its mean over the tiles that have this class as their label. If
-  both classes reach their thresholds, the larger probability decides. The tiles with the lowest self-confidence, which
-  is the probability of their own label, are first;
-- it shows a finding that needs review, in a photo that was inspected, those with P(crack) near the threshold first;
-- the candidates disagree, those with the largest difference in P(crack) first;
-- it is near the threshold, on the scale of log odds, averaged over the candidates.
+- People disagree about the tile.
+- The tile's label is doubted, in the sense of confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021). The
+  probability of the other class is at least the threshold of the other class. The threshold of a class is the mean of
+  the class's probability over the tiles with that label. If both classes reach their thresholds, the larger probability
+  decides. The tiles with the lowest probability of their own label are first.
+- The tile was cut from an inspected photo, and shows a finding that needs review. The tiles with P(crack) nearest to
+  the threshold are first.
+- The candidates disagree. The tiles with the largest difference in P(crack) are first.
+- P(crack) is near the threshold. The distance is measured in log odds, and averaged over the candidates.
 
 The candidates were not trained on the tiles of the splits val, test and robustness. For training tiles, P(crack) comes
-from `cross_validation.py`, and its threshold is 0.5.
+from `cross_validation.py`, and the threshold is 0.5.
 """
 
 from collections import Counter
@@ -34,20 +35,20 @@ DISPUTED, DOUBTED, FINDING, DISAGREE, NEAR = (
     "the candidates disagree",
     "near the threshold",
 )
-PHOTO_SHARE = 2  # a photo gets at most this many times size / photos tiles of the queue
-SUREST = 1e-6
+PHOTO_SHARE = 2  # a queue has at most PHOTO_SHARE * size / (number of photos) tiles of one photo
+SMALLEST_PROBABILITY = 1e-6
 NO_INSPECTION = pd.DataFrame({"tile": [], "photo": []}, dtype="str")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the candidates say about N tiles.
+    """The candidates' answers about N tiles.
 
     Attributes:
-        tiles: Table (sample_id, group_id, split, label), N rows. It has only the tiles that all candidates
-            answered.
-        p_crack: float64 (N, candidates).
-        threshold: float64 (N, candidates).
+        tiles: Table (sample_id, group_id, split, label), N rows. It has only the tiles about which all candidates have
+            an answer.
+        p_crack: float64 (N, candidates), P(crack) of each tile by each candidate.
+        threshold: float64 (N, candidates), the threshold for each P(crack).
     """
 
     tiles: pd.DataFrame
@@ -86,18 +87,20 @@ def rank(
     per_photo: int | None = None,
     inspected: pd.DataFrame = NO_INSPECTION,
 ) -> pd.DataFrame:
-    """Choose the tiles for people, the most useful first. Tiles that people answered and agree about are left out.
+    """Choose the tiles that people should review, the most useful first.
+
+    Tiles that people have answered are left out, unless people disagree about them.
 
     Args:
         answers: What the candidates say.
         standing: People's answers so far.
         size: Largest number of tiles.
-        per_photo: Largest number of tiles of one photo. None: twice the even share, and at least two.
+        per_photo: Largest number of tiles of one photo. None: 2 * size / (number of photos), but at least 2.
         inspected: Table (tile, photo) of tiles of inspected photos, the most useful first.
 
     Returns:
-        Table (row, reason): row numbers of `answers.tiles`, and after them of `inspected`. `reason` joins all reasons
-        of the tile. Nearness to the threshold is named only if the tile was chosen for it.
+        Table (row, reason). `row` counts the rows of `answers.tiles`, and then continues with the rows of `inspected`.
+        `reason` joins all reasons of the tile. "near the threshold" is named only if the tile was chosen for it.
     """
     tiles = pd.concat([answers.tiles["sample_id"], inspected["tile"]], ignore_index=True)
     photos = [*answers.tiles["group_id"], *inspected["photo"]]
@@ -132,9 +135,9 @@ def rank(
 
 
 def _doubted(answers: Answers) -> np.ndarray:
-    """Return the rows of tiles whose label is probably wrong, the most certain first: int64 (n,).
+    """Return the rows of tiles whose label is probably wrong, int64 (n,). The most certain label errors are first.
 
-    Training tiles have their own class thresholds, because another classifier answered them.
+    Training tiles have their own class thresholds, because their P(crack) comes from another classifier.
     """
     p_crack = answers.p_crack.mean(axis=1)
     p_class = np.column_stack([1 - p_crack, p_crack])
@@ -167,7 +170,7 @@ def _confidently_wrong(p_class: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _disagreeing(answers: Answers) -> np.ndarray:
-    """Return the rows of tiles that the candidates answer differently, the largest difference first: int64 (n,)."""
+    """Return the rows of tiles about which the candidates disagree, int64 (n,). The largest difference is first."""
     calls = answers.p_crack >= answers.threshold
     differ = np.flatnonzero(calls.any(axis=1) & ~calls.all(axis=1))
     spread = np.ptp(answers.p_crack[differ], axis=1)
@@ -175,12 +178,12 @@ def _disagreeing(answers: Answers) -> np.ndarray:
 
 
 def _near(answers: Answers) -> np.ndarray:
-    """Return all rows, those near the threshold first: int64 (N,)."""
+    """Return all rows, int64 (N,). The rows with P(crack) nearest to the threshold are first."""
     distance = np.abs(log_odds(answers.p_crack) - log_odds(answers.threshold)).mean(axis=1)
     return np.argsort(distance, kind="stable")
 
 
 def log_odds(probability: ArrayLike) -> NDArray[np.float64]:
-    """Return the log odds of probabilities, 0 to 1. They stay finite also at 0 and 1."""
-    clipped = np.clip(probability, SUREST, 1 - SUREST)
+    """Return the log odds of probabilities from 0 to 1. The result is finite even for 0 and 1."""
+    clipped = np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return logit(clipped)

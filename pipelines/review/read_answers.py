@@ -1,4 +1,4 @@
-"""Read a file with answers, in whichever format it is."""
+"""Read a file with answers in any of the known formats."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ FORMATS = "CSV, Label Studio's JSON, CVAT's XML, COCO's JSON, or the folder of a
 
 
 def read_answers(path: Path, unmarked_shows_no_crack: bool = False) -> Given:
-    """Read a file with answers. Its content decides how it is read.
+    """Read a file with answers. The content of the file shows which format it has.
 
     Args:
         path: A file or folder in one of the FORMATS.
-        unmarked_shows_no_crack: If True, a tile without any mark shows no crack. If False, nobody has answered it.
+        unmarked_shows_no_crack: True: a tile without any mark shows no crack. False: nobody has answered such a tile.
 
     Raises:
         InputError: The file does not exist, is empty, or cannot be read as any of the formats.
@@ -41,7 +41,7 @@ def read_answers(path: Path, unmarked_shows_no_crack: bool = False) -> Given:
 def _read_xml(path: Path) -> list[Marks]:
     root = parse_xml(path)
     if root.tag != "annotations":
-        raise InputError(f'{path} is not a file of "CVAT for images 1.1"; export the task in this format')
+        raise InputError(f'{path} is not in the format "CVAT for images 1.1"; export the task in this format')
     return cvat.read(path, root)
 
 
@@ -51,7 +51,7 @@ def _read_json(path: Path, text: str) -> list[Marks]:
         return coco.read(path, content)
     if is_label_studio(content):
         return label_studio.read(path, content)
-    raise InputError(f"{path} is JSON, but neither tasks of Label Studio nor COCO; give {FORMATS}")
+    raise InputError(f"{path} is JSON, but has neither Label Studio's tasks nor COCO annotations; give {FORMATS}")
 
 
 def _text_of(path: Path) -> str:

@@ -18,10 +18,10 @@ RUN_AGAIN = "give the artifacts of a run that ended, or run the pipeline again"
 
 @dataclass(frozen=True)
 class Candidate:
-    """A candidate's answers to the uncorrupted tiles, after fine-tuning.
+    """A candidate's answers about the uncorrupted tiles, after fine-tuning.
 
     Attributes:
-        name: Its name in the parameter file.
+        name: The candidate's name in the parameter file.
         threshold: A tile is called a crack if its P(crack) is at least this.
         tiles: Table (sample_id, group_id, split, label, p_crack), one row for each tile; p_crack is calibrated.
         embeddings: float32 (tiles, features), in the order of `tiles`.
@@ -57,17 +57,19 @@ def read_run(folder: Path) -> RunArtifacts:
     """Read the artifacts of a run.
 
     Args:
-        folder: A folder with the subfolders ingest, predict, gate and so on, or a folder around it.
+        folder: A folder with the subfolders ingest, predict, gate and so on, or its parent folder, or a folder whose
+            subfolder `artifacts` is that parent folder.
 
     Raises:
-        InputError: The folder has the artifacts of no run, or of several runs.
+        InputError: The folder has the artifacts of no run or of several runs, or the artifacts are incomplete.
     """
     found: list[Path] = []
     for pattern in (MANIFEST, f"*/{MANIFEST}", f"artifacts/*/{MANIFEST}"):
         found += folder.glob(pattern)
     if len(found) != 1:
         raise InputError(
-            f"{folder} has the manifests of {len(found)} runs, such as JOB/{MANIFEST}; it must have one; {RUN_AGAIN}"
+            f"{folder} must have the artifacts of one run, but has those of {len(found)} runs (every run has a file "
+            f"JOB/{MANIFEST}); {RUN_AGAIN}"
         )
     job = found[0].parents[1]
 
@@ -90,7 +92,7 @@ def _read_candidate(predictions_folder: Path, dossier: Path) -> Candidate:
 
 
 def as_candidate(name: str, predictions: Predictions, calibration: Calibration) -> Candidate:
-    """Return a candidate with its calibrated answers to the uncorrupted tiles."""
+    """Return a candidate with its calibrated answers about the uncorrupted tiles."""
     rows = predictions.embedded()
     p_crack = calibration.p_crack(rows["logit_0"].to_numpy(), rows["logit_1"].to_numpy())
     tiles = rows[["sample_id", "group_id", "split", "label"]].assign(p_crack=p_crack).reset_index(drop=True)

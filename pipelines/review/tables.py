@@ -8,7 +8,7 @@ from components.shared.data.corrections import SHOWN_ID, Entry, standing_answers
 
 
 def entries_table(entries: list[Entry]) -> Table:
-    """Return a table of all entries: what they changed, and whether they were rolled back."""
+    """Return a table of all entries: what each entry changed, and whether it was rolled back."""
     rolled_back = {entry.rolls_back: entry for entry in entries if entry.rolls_back}
     table = Table(title="Corrections", title_justify="left")
     for title in ("ID", "UTC", "by", "signed", "what", "why", "state"):

@@ -1,4 +1,4 @@
-"""Read the label file of a site, and add the tiles that a person labels next."""
+"""Read the label file of a site, and add the tiles that a person must label next."""
 
 import csv
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ import pandas as pd
 from components.shared.atomic_file import atomic_file
 from components.shared.data.class_names import class_of_label
 from components.shared.errors import InputError
+from components.shared.regular_file import require_file
 from pipelines.sites.verdict import UNKNOWN
 
 COLUMNS = ["path", "label"]
@@ -30,6 +31,7 @@ def read_labels(file: Path) -> dict[str, str]:
     if not file.exists():
         return {}
     try:
+        require_file(file)
         table = pd.read_csv(file, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise InputError(
@@ -69,12 +71,12 @@ def check_site(labels: dict[str, str], paths: Iterable[str], file: Path, site: s
     if labels and len(foreign) == len(labels):
         raise InputError(
             f"the label file {file} is for another site: none of its {len(labels)} paths, such as {foreign[0]}, is a "
-            f"tile of {site}; give the label file of {site}, or a new file name"
+            f"tile of {site}; give the label file of {site} with --labels, or a new file name"
         )
     if foreign:
         raise InputError(
             f"the label file {file} has {len(foreign)} paths that are not tiles of {site}, such as {foreign[0]}; "
-            "paths are relative to the folder of the images"
+            "correct or remove them; a path must be relative to the folder of the images"
         )
 
 

@@ -15,7 +15,7 @@ from pipelines.sites.verdict import UNKNOWN, Acceptance, Judged, Verdict
 
 TILE_PIXELS = 160
 SHOWN_ERRORS = 30
-MOST_EVIDENCE = 1000
+MAX_SHOWN_EVIDENCE = 1000
 
 HEADLINES = {"accept": "Accepted", "refuse": "Refused", "label more": "Not decided: label {more} more tiles"}
 CLAIMS = {
@@ -38,9 +38,9 @@ METHOD = (
     "draw corrects for this. The test is a game. A player starts with a wealth of 1. At each draw, the player bets a "
     'fraction of the wealth on a claim, such as "the recall is above its limit". The *evidence* for the claim is the '
     "player's wealth. If the claim is wrong, the probability that the evidence ever reaches {enough:g} is at most "
-    "{risk:.0%}, no matter how often somebody looks at it. The numbers in brackets are intervals. The probability that "
-    'an end of an interval is ever wrong is also at most {risk:.0%}. The section "Accepting a site" in '
-    "docs/statistics.md explains why."
+    "{risk:.0%}, no matter how often somebody looks at the evidence. The numbers in brackets are intervals. For each "
+    "end of an interval, the probability that the true value is ever outside of this end is also at most {risk:.0%}. "
+    'The section "Accepting a site" in docs/statistics.md explains why.'
 )
 
 
@@ -63,8 +63,8 @@ def write_page(
         limits: The limits that recall and false alarms must reach.
         site: The site's name.
         version: The name and number of the model version.
-        files: The image file of each path.
-        path: File to write: the page.
+        files: Path in the plan -> image file.
+        path: File to write, HTML.
     """
     verdict = acceptance.verdict
     page = Page(f"{version} at the site {site}")
@@ -83,7 +83,8 @@ def write_page(
 
     with page.fold("Which tiles were drawn"):
         page.text(METHOD.format(enough=1 / limits.risk, risk=limits.risk))
-        page.table(["tiles", "at the site", "share of the draws", "labelled", "with a crack"], _strata(plan, labels))
+        header = ["kind of tile", "tiles at the site", "share of the draws", "labelled", "with a crack"]
+        page.table(header, _strata(plan, labels))
     page.write(path)
 
 
@@ -111,7 +112,7 @@ def _show_numbers(page: Page, verdict: Verdict, limits: Limits) -> None:
     if verdict.bets:
         page.figure(
             _draw_paths(recall, specificity),
-            "The shaded area shows which values were still possible after each draw. The dashed lines are the limits.",
+            "The shaded area shows the interval after each draw. The dashed lines are the limits.",
             "confidence sequences of recall and of the false-alarm rate, with their limits",
         )
 
@@ -122,7 +123,7 @@ def _row(name: str, wanted: str, value: float, interval: tuple[float, float], ju
 
 
 def _evidence(value: float) -> str:
-    return f"{value:.2f}" if value < MOST_EVIDENCE else f"more than {MOST_EVIDENCE:g}"
+    return f"{value:.2f}" if value < MAX_SHOWN_EVIDENCE else f"more than {MAX_SHOWN_EVIDENCE:g}"
 
 
 def _draw_paths(recall: Judged, specificity: Judged) -> Figure:
@@ -188,4 +189,4 @@ def _image(files: dict[str, Path], path: str) -> CellImage | str:
     try:
         return CellImage(thumbnail(decode(files[path].read_bytes()), TILE_PIXELS), path)
     except (OSError, ImageError):
-        return "the file was removed or changed after it was classified"
+        return "the file was removed or damaged after it was classified"

@@ -1,7 +1,8 @@
-"""Choose at random which tiles of a site a person labels, and in which order. No labels are needed for this choice.
+"""Choose at random the tiles of a site that a person will label, and their order. This choice needs no labels.
 
-The tiles are divided into three strata, which are drawn with different probabilities. Each draw has a weight that
-corrects for this. A bet is the unit of the test in sequential_test.py. It is one draw, or all draws from one photo.
+The tiles are divided into three strata, and the probability that a tile is drawn depends on its stratum. Each draw has
+a weight that corrects for this. The test in sequential_test.py counts bets. A bet is one draw, or all draws from one
+photo.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ STRATA = ("called a crack", "doubtful", "clear")
 DOUBTFUL_SHARE = 0.25
 TILES_PER_PHOTO = 8  # number of draws from each photo, for the claim "photos"
 MAX_DRAWS = 10_000
-DRAWS_PER_TILE = 20
+DRAWS_PER_TILE = 20  # number of draws of a small site, for each of its tiles
 # When we plan the draws, we limit P(crack) of a tile to the range from this number to 1 - this number.
-SUREST = 0.005
-ALLOCATION_STEPS = 20  # each stratum gets a whole number of twentieths of the draws, at least one
+SMALLEST_PROBABILITY = 0.005
+ALLOCATION_STEPS = 20  # each stratum that has tiles gets at least one twentieth of the draws, and only whole twentieths
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Limits:
     """The limits that a model version must reach at a site, and the risk of a wrong verdict.
 
     Attributes:
-        recall: Limit for the share of the cracks that the model finds, 0 to 1. The share must be above this limit.
-        false_alarms: Limit for the share of the tiles without a crack that the model calls a crack, 0 to 1. The share
-            must be below this limit.
+        recall: Lower limit for the recall, 0 to 1. The recall is the share that the model finds of all tiles with a
+            crack.
+        false_alarms: Upper limit for the false-alarm rate, 0 to 1. This rate is the share that the model calls a crack
+            of all tiles without a crack.
         risk: Highest probability of a wrong acceptance, and of a wrong refusal, 0 to 1.
     """
 
@@ -48,10 +50,10 @@ class Plan:
 
     Attributes:
         claim: "images": the verdict is about the tiles of the site. "photos": it is also about photos taken later.
-        tiles: One row for each tile: path, digest, photo, p_crack, called (bool: the model calls the tile a crack),
-            stratum (a position in STRATA) and weight (of one draw of the tile, above 0).
+        tiles: One row for each tile: path, digest, photo, p_crack, called (true if the model calls the tile a crack),
+            stratum (a position in STRATA) and weight (the weight of one draw of the tile, above 0).
         draws: One row for each draw, in order: bet (the number of the bet, from 0) and tile (a row number in `tiles`).
-            A bet is one draw, or all draws from one photo.
+            A bet is one draw with the claim "images", and all draws from one photo with the claim "photos".
     """
 
     claim: Claim
@@ -62,12 +64,12 @@ class Plan:
         """Return the bets on recall.
 
         Args:
-            labels: int (n,), 1 for crack: the labels of the tiles of the first n draws. These draws are whole bets.
+            labels: int (n,), 1 for crack: the label of each of the first n draws. The last bet must have all its draws.
         """
         return self._bets(labels, crack=1)
 
     def specificity_bets(self, labels: np.ndarray) -> Bets:
-        """Return the bets on specificity: the share of the tiles without a crack that the model does not call a crack.
+        """Return the bets on specificity. It is 1 minus the false-alarm rate.
 
         The argument is the same as for `recall_bets`.
         """
@@ -89,13 +91,13 @@ class Plan:
 
 
 def make_plan(tiles: pd.DataFrame, claim: Claim, limits: Limits, seed: int) -> Plan:
-    """Draw tiles of a site at random. Tiles whose labels say more about the limits are drawn more often.
+    """Draw tiles of a site at random. A stratum whose labels say more about the limits is drawn more often.
 
     Args:
         tiles: One row for each tile: path, digest, photo, p_crack (calibrated) and called.
         claim: The claim that the verdict will be about; see `Plan`.
-        limits: The limits. They decide how often each stratum is drawn. A verdict with other limits is valid too.
-        seed: Decides the draws.
+        limits: The limits. They decide how often each stratum is drawn. A later verdict can use other limits.
+        seed: Seed of the random numbers.
 
     Source: Horvitz & Thompson, JASA 1952 (weights); docs/statistics.md, "Accepting a site".
     """
@@ -154,12 +156,12 @@ def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
 def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
     """Return the expected shares of tiles with a crack and of tiles without a crack in each stratum, two float64 (3,).
 
-    The shares are computed from P(crack). If P(crack) says that the model misses a limit, no number of labels is
-    expected to show that the limit is reached. In this case, we reduce the expected errors until the tested share is
-    halfway between its limit and 1.
+    The shares are computed from P(crack). By P(crack), the model may miss a limit. Then no number of labels is expected
+    to show that the limit is reached. So we reduce the expected errors, if necessary, until the expected recall or
+    specificity is halfway between its limit and 1.
     """
     tiles_in = np.maximum(share * len(tiles), 1)
-    p_crack = np.clip(tiles["p_crack"].to_numpy(), SUREST, 1 - SUREST)
+    p_crack = np.clip(tiles["p_crack"].to_numpy(), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     cracks = np.bincount(tiles["stratum"], p_crack, len(STRATA)) / tiles_in
     sound = np.bincount(tiles["stratum"], 1 - p_crack, len(STRATA)) / tiles_in
 
@@ -174,14 +176,16 @@ def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[n
 
 
 def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np.ndarray, limit: float) -> float:
-    """Return the expected growth of log(evidence) per draw, if the player always bets the best fraction of the wealth.
+    """Return the expected growth of log(evidence) per draw.
+
+    The evidence is the wealth of a player, who always bets the same fraction of it. We take the best fraction.
 
     Args:
         drawn: float64 (3,), share of the draws of each stratum.
         chance: float64 (3,), expected share of tiles of the tested class in each stratum.
         weight: float64 (3,), weight of a draw from each stratum.
-        right: bool (3,), true if the model's answer to the tiles of a stratum is the tested class.
-        limit: The limit that the tested share must exceed.
+        right: bool (3,), true if the model's answer about the tiles of a stratum is the tested class.
+        limit: The limit that recall or specificity must exceed.
     """
     most_bad = _largest(weight, ~right & (weight > 0))
     gain = np.where(right, weight * (1 / limit - 1), -weight) / most_bad
@@ -189,17 +193,17 @@ def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np
     return float(((drawn * chance) @ growth).max())
 
 
-def _largest(weights: np.ndarray, side: np.ndarray) -> float:
-    """Return the largest weight for which `side` is true. If `side` is never true, return the largest weight of all."""
-    return float(weights[side].max() if side.any() else weights.max())
+def _largest(weights: np.ndarray, chosen: np.ndarray) -> float:
+    """Return the largest weight for which `chosen` is true. If `chosen` is never true, return the largest of all."""
+    return float(weights[chosen].max() if chosen.any() else weights.max())
 
 
 def _draw_tiles(chance: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, pd.DataFrame]:
     """Draw tiles with replacement. Return the weight of each tile, and the draws.
 
     Args:
-        chance: float64 (n,), the probability of each tile in a draw. The probabilities sum to 1.
-        rng: Decides the draws.
+        chance: float64 (n,), the probability that a draw chooses this tile. The probabilities sum to 1.
+        rng: Random numbers.
     """
     count = min(MAX_DRAWS, DRAWS_PER_TILE * len(chance))
     tile = rng.choice(len(chance), count, p=chance / chance.sum())

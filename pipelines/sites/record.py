@@ -1,4 +1,7 @@
-"""Store a site's plan and verdict in the registry: files in the run of the model version, and a tag of the version."""
+"""Store a site's plan and verdict in the registry.
+
+Both are files in the run of the model version. The verdict is also a tag of the model version.
+"""
 
 import json
 import re
@@ -9,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from components.shared.errors import InputError
 from components.shared.services.mlflow_runs import put
@@ -57,7 +59,7 @@ class SiteRecord:
             return Plan(claim, pd.read_parquet(found / TILES), pd.read_parquet(found / DRAWS))
 
     def keep_plan(self, plan: Plan) -> None:
-        """Store a plan. Later calls for this version and site then use the same randomly drawn tiles."""
+        """Store a plan, so that later calls for this version and site use the same randomly drawn tiles."""
         with tempfile.TemporaryDirectory() as folder:
             plan.tiles.to_parquet(Path(folder) / TILES)
             plan.draws.to_parquet(Path(folder) / DRAWS)
@@ -65,7 +67,12 @@ class SiteRecord:
             self.registry.client.log_artifacts(self._run().info.run_id, folder, f"{FOLDER}/{self.site}")
 
     def keep_verdict(self, verdict: dict[str, Any], files: dict[str, Path]) -> None:
-        """Store a verdict and its files, and set the tag of the model version. `files`: name in the run -> file."""
+        """Store a verdict and its files, and set the tag of the model version.
+
+        Args:
+            verdict: The verdict as JSON values.
+            files: Name of a file in the run -> text file on this machine.
+        """
         client = self.registry.client
         run_id = self._run().info.run_id
         place = f"{FOLDER}/{self.site}"
@@ -84,14 +91,3 @@ class SiteRecord:
                 "plan for a site; restore the run in MLflow, or register the model again"
             )
         return run
-
-
-def version_file(registry: Registry, version: str, name: str, folder: Path) -> Path | None:
-    """Fetch a file of a model version's artifacts, such as "calibration.json". Return None if there is no such file."""
-    from mlflow.artifacts import download_artifacts
-
-    try:
-        found = Path(download_artifacts(f"models:/{registry.name}/{version}/artifacts/{name}", dst_path=str(folder)))
-    except (MlflowException, OSError):
-        return None
-    return found if found.is_file() else None

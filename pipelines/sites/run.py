@@ -13,15 +13,16 @@ from components.ingest.sources.name_search import first_groups
 from components.shared.config import check_photo_pattern
 from components.shared.errors import InputError
 from components.shared.hashing import digest, file_digest
+from components.shared.regular_file import reason, require_file
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION
-from components.shared.scratch import scratch_folder
+from components.shared.services.version_files import version_files
 from pipelines.registry.classify import classify, find_images
 from pipelines.registry.promotions import Registry
 from pipelines.sites.labels import ask_for_labels, check_site, labels_of, read_labels
 from pipelines.sites.page import write_page
 from pipelines.sites.plan import Claim, Limits, Plan, make_plan
-from pipelines.sites.record import SiteRecord, version_file
+from pipelines.sites.record import SiteRecord
 from pipelines.sites.site_threshold import SiteThreshold, fit_and_measure
 from pipelines.sites.verdict import UNKNOWN, Acceptance, Verdict, decide, unlabelled
 
@@ -36,7 +37,7 @@ class SiteImages:
     Attributes:
         folder: Folder of the tiles. The paths of the tiles are relative to this folder.
         name: The site's name.
-        group_pattern: Regular expression for the path. Its first capturing group matches the name of the tile's photo.
+        group_pattern: Regular expression for the path of a tile. Its first capturing group is the name of the photo.
     """
 
     folder: Path
@@ -47,9 +48,16 @@ class SiteImages:
         """Return the image files as a dict: path relative to the folder -> file.
 
         Raises:
-            InputError: The folder has no image file.
+            InputError: The folder has no image file, or something in it cannot be read.
         """
-        return {file.relative_to(self.folder).as_posix(): file for file in find_images([str(self.folder)])}
+        files = {}
+        for file in find_images([str(self.folder)]):
+            try:
+                require_file(file)
+            except OSError as error:
+                raise InputError(f"{file} cannot be read: {reason(error)}; make it readable, or remove it") from error
+            files[file.relative_to(self.folder).as_posix()] = file
+        return files
 
 
 def accept_site(
@@ -62,16 +70,16 @@ def accept_site(
     page_path: Path,
     classify_files: Callable[[list[Path]], list[Any]],
 ) -> Acceptance:
-    """Decide whether a model version is good enough at a site. If there are too few labels, ask for more.
+    """Decide whether a model version is good enough at a site. If there are too few labels, ask for more labels.
 
     Args:
         images: The site.
         label_file: CSV with the columns path and label. It gets a row for each tile to label next.
         registry: The registered model.
         version: The model version.
-        claim: The claim that the verdict is about; see `Plan`. If the site has a plan, the claim must be the same.
+        claim: The claim that the verdict is about; see `Plan`. If the site has a plan, it must be the plan's claim.
         limits: The limits that must be reached, and the risk.
-        page_path: File to write: the page.
+        page_path: File to write, HTML.
         classify_files: Function that returns an `Answer` for each file. It is called only if the site has no plan yet.
 
     Raises:
@@ -135,9 +143,11 @@ def summary_of(acceptance: Acceptance, limits: Limits, claim: Claim) -> dict[str
     return summary
 
 
-def classifier(model_uri: str, batch_size: int, progress: Callable[[int], None]) -> Callable[[list[Path]], list[Any]]:
-    """Return a function that classifies files with a registered model."""
-    return lambda files: list(classify(model_uri, files, batch_size, progress))
+def classifier(
+    model_uri: str, batch_size: int, progress: Callable[[int], None], signed_by: Path | None
+) -> Callable[[list[Path]], list[Any]]:
+    """Return a function that classifies files with a registered model. For the arguments, see `classify`."""
+    return lambda files: list(classify(model_uri, files, batch_size, progress, signed_by))
 
 
 def _classified(
@@ -157,8 +167,8 @@ def _classified(
     unreadable = [path for path, answer in zip(paths, answers, strict=True) if answer.error]
     if unreadable:
         raise InputError(
-            f"{len(unreadable)} of {len(paths)} files in {images.folder} are not whole images, such as "
-            f"{unreadable[0]}; remove or repair them"
+            f"{len(unreadable)} of {len(paths)} files in {images.folder} are not complete images, such as "
+            f"{unreadable[0]}; remove or repair these files"
         )
     return pd.DataFrame(
         {
@@ -183,7 +193,7 @@ def _photos(paths: list[str], images: SiteImages) -> list[str]:
     if unknown:
         raise InputError(
             f"--group-pattern {pattern!r} finds no photo in {len(unknown)} of {len(paths)} paths, such as "
-            f"{unknown[0]}; change the pattern. If every file is a photo of its own, give '(.*)'"
+            f"{unknown[0]}; change the pattern. If every tile is from a different photo, give '(.*)'"
         )
     count = len(set(photos))
     if count < FEWEST_PHOTOS:
@@ -197,23 +207,22 @@ def _photos(paths: list[str], images: SiteImages) -> list[str]:
 
 def _check_version(registry: Registry, version: str, path_of: dict[str, str]) -> None:
     """Check that a model version has a calibration, and that it was not trained on tiles of the site."""
-    with scratch_folder() as folder:
-        calibration = version_file(registry, version, CALIBRATION, folder)
-        if calibration is None:
+    with version_files(registry.name, version) as files:
+        if not (files / CALIBRATION).is_file():
             raise InputError(
                 f"{registry.name} version {version} has no {CALIBRATION}, so its threshold is unknown; choose a "
                 "version that the pipeline registered, with --model"
             )
-        read_calibration(calibration)
+        read_calibration(files / CALIBRATION)
+        known = set(pd.read_parquet(files / TRAINING_ROWS)["sample_id"])
 
-        training = version_file(registry, version, TRAINING_ROWS, folder)
-        known = set(pd.read_parquet(training)["sample_id"]) if training else set()
-        seen = [path for tile, path in path_of.items() if tile in known]
-        if seen:
-            raise InputError(
-                f"{registry.name} version {version} was trained on {len(seen)} of these {len(path_of)} tiles, such as "
-                f"{seen[0]}; remove these tiles, because the answers to them say nothing about a new site"
-            )
+    trained = [path for tile, path in path_of.items() if tile in known]
+    if trained:
+        raise InputError(
+            f"{registry.name} version {version} was trained on {len(trained)} of the {len(path_of)} tiles, such as "
+            f"{trained[0]}; remove the {len(trained)} tiles from the folder, because answers about training tiles "
+            "say nothing about a new site"
+        )
 
 
 def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: Claim) -> None:
@@ -225,8 +234,8 @@ def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: C
             changed.append(path)
     if changed:
         raise InputError(
-            f"{len(changed)} files in {images.folder} were added, removed or changed after the tiles of the site "
-            f"{images.name} were chosen, such as {changed[0]}; restore the files, or begin again under another name "
+            f"after the tiles of the site {images.name} were chosen, {len(changed)} files in {images.folder} were "
+            f"added, removed or changed, such as {changed[0]}; restore the files, or begin again under another name "
             "with --site"
         )
     if plan.claim != claim:

@@ -26,8 +26,8 @@ class SiteThreshold:
         slope, shift: The site's P(crack) is expit(slope * logit(P(crack) of the model) + shift).
         threshold: A tile is called a crack if the model's P(crack) is at least this number.
         fitted, measured: Number of tiles in each half.
-        rows: Name of a number -> two estimates on the half that is used for measuring: with the model's own threshold
-            and calibration, and with the site's threshold and calibration.
+        rows: Name of a metric -> two estimates on the half that is used for measuring. The first uses the model's own
+            threshold and calibration, and the second uses the site's.
     """
 
     slope: float
@@ -46,7 +46,7 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
         recall: Recall that the threshold must reach on the half that is used for fitting.
 
     Returns:
-        The calibration and threshold, or the reason why there is none.
+        The calibration and threshold, or the reason why there are none.
     """
     half = labelled["photo"].map(half_of_photos(labelled["photo"]))
     fit, rest = labelled[half == 0], labelled[half == 1]
@@ -70,7 +70,7 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
 
 
 def half_of_photos(photos: pd.Series) -> dict[str, int]:
-    """Return a dict: photo -> its half, 0 or 1. Photos are sorted by the hash of their names, and then take turns."""
+    """Return a dict: photo -> its half, 0 or 1. In the order of the hash of the name, the photos alternate."""
     ordered = sorted(photos.unique(), key=lambda photo: digest("half", photo))
     return {photo: number % 2 for number, photo in enumerate(ordered)}
 

@@ -17,15 +17,15 @@ Decision = Literal["accept", "refuse", "label more"]
 
 @dataclass(frozen=True)
 class Judged:
-    """The result of the labels for one share: recall or specificity.
+    """What the labels say about one share: recall or specificity.
 
     Attributes:
         name: "recall" or "specificity".
         limit: The share must be above this limit.
         value: The estimated share. NaN if no labelled tile counts for this share.
         low, high: Ends of the share's interval after each bet, float64 (bets,); see `sequential_test.ends`.
-        above: Evidence that the share is above the limit. It is the largest value after any bet, or 1 without bets.
-        below: Evidence that the share is below the limit, after each bet, float64 (bets,).
+        above: Largest evidence, after any bet, that the share is above the limit. 1 if there are no bets.
+        below: Evidence after each bet that the share is below the limit, float64 (bets,).
     """
 
     name: str
@@ -50,9 +50,9 @@ class Verdict:
         decision: "accept", "refuse" or "label more".
         more: Number of tiles to label next. It is 0 unless the decision is "label more".
         why: The reason, one or more sentences.
-        recall, specificity: The results of the labels for the two shares.
+        recall, specificity: What the labels say about the two shares.
         bets: Number of bets that the verdict is based on.
-        labelled: Number of different tiles in these bets.
+        labelled: Number of different tiles in the bets that the verdict is based on.
     """
 
     decision: Decision
@@ -84,7 +84,7 @@ def decide(plan: Plan, labels: np.ndarray, limits: Limits) -> Verdict:
 
     Args:
         plan: The draws.
-        labels: int (tiles,), the label of each tile of the plan. UNKNOWN for a tile without a label.
+        labels: int (tiles,), the label of each tile of the plan: 1 for crack, 0 for no_crack, UNKNOWN without a label.
         limits: The limits that must be reached, and the risk.
     """
     drawn = labels[plan.draws["tile"].to_numpy()]
@@ -112,7 +112,7 @@ def unlabelled(plan: Plan, labels: np.ndarray) -> list[int]:
 def _whole_bets(plan: Plan, drawn: np.ndarray) -> int:
     """Return the number of draws before the first bet that lacks a label.
 
-    Labels after this bet do not count yet. Otherwise, a person could change the verdict by skipping a difficult tile.
+    Labels of later draws do not count yet. Otherwise, a person could change the verdict by skipping a difficult tile.
     """
     missing = np.flatnonzero(drawn == UNKNOWN)
     if not len(missing):
@@ -141,7 +141,7 @@ def _decision(
 
     # One player bets that recall misses its limit, and another player bets that the false-alarm rate misses its limit.
     # If both limits are reached, neither player can expect to win. So the mean wealth of the two players is not
-    # expected to grow either, and we can compare it with the same number.
+    # expected to grow either, and we can compare this mean with `enough`.
     against = (recall.below + specificity.below) / 2
     if len(against) and against.max() >= enough:
         missed = "recall" if recall.below[np.argmax(against)] > specificity.below[np.argmax(against)] else "specificity"
@@ -159,7 +159,8 @@ def _exact(plan: Plan, labels: np.ndarray, limits: Limits) -> tuple[Decision, st
         missing = "no tile has a crack" if not cracks.any() else "every tile has a crack"
         return (
             "label more",
-            f"All tiles have a label, and {missing}. Add images of this site that show the other class.",
+            f"All tiles have a label, and {missing}. Add images of this site that show the other class, and give the "
+            "site a new name with --site.",
         )
 
     recall = called[cracks].mean()

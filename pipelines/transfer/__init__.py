@@ -1,1 +1,1 @@
-"""Measure how well a network works on a source or a surface (a domain) that it was not trained on."""
+"""Measure how well a network works on a source or a surface that it was not trained on."""

@@ -1,4 +1,4 @@
-"""Write the page of a transfer matrix: the limits, the matrix as a figure, and the numbers as tables."""
+"""Write the page of a transfer matrix: the limits, the matrix as a figure, and the metrics as tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,10 @@ from pipelines.transfer.matrix import SHOWN, Cell, LimitResult, Matrix, everythi
 IN_FIGURE = ("balanced_accuracy", "auroc", "precision", "recall")
 LIGHT_TEXT_BELOW = 0.55
 ABOUT = (
-    "Each network was trained without one {each}, the unseen {each}. The network was measured on all tiles of the "
-    "unseen {each}, and on the test tiles of every other {each}. Its threshold was chosen on its own validation split, "
-    "so the unseen {each} had no influence on it. Brackets are 95 % intervals by bootstrap over photos."
+    "Each network was trained without one {kind}, the unseen {kind}. The network was measured on all tiles of the "
+    "unseen {kind}, and on the test tiles of every other {kind}. The network's threshold was chosen on its own "
+    "validation split, so the unseen {kind} had no influence on the threshold. The numbers in brackets are 95 % "
+    "intervals by bootstrap over groups (photos, if the data name them)."
 )
 
 
@@ -24,25 +25,26 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
     """Write the page.
 
     Args:
-        matrix: The numbers.
+        matrix: The metrics of all networks.
         results: The results of the limits.
         candidate: Name of the candidate that was trained.
-        path: File to write: the page.
+        path: File to write, HTML.
     """
-    page = Page(f"{candidate} on {matrix.each}s that it has not seen")
+    page = Page(f"{candidate} on {matrix.domain_kind}s that it was not trained on")
     page.callout(verdict_of(matrix, results), passed=all(result.passed for result in results) and not matrix.failed)
-    page.text(ABOUT.format(each=matrix.each))
+    page.text(ABOUT.format(kind=matrix.domain_kind))
     if results:
         page.table(["limit", "must be at least", "is", ""], [_limit_row(result) for result in results])
 
-    page.heading(f"On the unseen {matrix.each}")
-    header = [matrix.each, "tiles (photos)", "", *map(spoken, SHOWN)]
+    page.heading(f"On the unseen {matrix.domain_kind}")
+    header = [matrix.domain_kind, "tiles (groups)", "", *map(spoken, SHOWN)]
     rows: list[list] = []
     for cell in matrix.cells:
         if cell.unseen:
-            rows += _rows_beside_everything_cracked(cell)
+            rows += _rows_with_everything_cracked(cell)
     page.table(header, rows)
     page.text(_better_than_everything_cracked(matrix))
+    page.text(_interval_note(matrix))
 
     for domain, reason in matrix.failed.items():
         page.text(f"No network was trained without **{domain}**: {reason}")
@@ -50,11 +52,11 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
     page.heading("The whole matrix")
     page.figure(
         draw_matrix(matrix),
-        f"Rows: the {matrix.each} that the network was trained without. Columns: the {matrix.each} that it was "
-        f"measured on. A frame marks the unseen {matrix.each}.",
-        "transfer matrix, one panel for each number",
+        f"Each row is the {matrix.domain_kind} that a network was trained without. Each column is the "
+        f"{matrix.domain_kind} that the network was measured on. A frame marks the unseen {matrix.domain_kind}.",
+        "transfer matrix, one panel for each metric",
     )
-    with page.fold("The numbers of the whole matrix"):
+    with page.fold("The metrics of the whole matrix"):
         page.table(
             ["trained without", "measured on", "tiles", *map(spoken, SHOWN)],
             [[cell.left_out, cell.domain, str(cell.tiles), *_numbers(cell)] for cell in matrix.cells],
@@ -63,19 +65,20 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
 
 
 def verdict_of(matrix: Matrix, results: Sequence[LimitResult]) -> str:
-    """Return the result as one or two sentences of Markdown."""
+    """Return the result as one to three sentences of Markdown."""
     auroc = matrix.unseen("auroc")
     sentences = []
     missed = [result for result in results if not result.passed]
     if missed:
-        sentences.append(f"**{len(missed)} of {len(results)} limits on unseen {matrix.each}s are missed.**")
+        sentences.append(f"**{len(missed)} of {len(results)} limits on unseen {matrix.domain_kind}s are missed.**")
     elif results:
-        sentences.append(f"**All limits on unseen {matrix.each}s are reached.**")
+        sentences.append(f"**All limits on unseen {matrix.domain_kind}s are reached.**")
     if auroc:
         worst = min(auroc, key=lambda domain: auroc[domain])
         mean = np.mean(list(auroc.values()))
         sentences.append(
-            f"On unseen {matrix.each}s, AUROC is {mean:.3f} on average. It is lowest on {worst}: {auroc[worst]:.3f}."
+            f"On unseen {matrix.domain_kind}s, AUROC is {mean:.3f} on average. It is lowest on {worst}: "
+            f"{auroc[worst]:.3f}."
         )
     if matrix.failed:
         sentences.append(f"No network could be trained without {', '.join(matrix.failed)}.")
@@ -86,8 +89,19 @@ def _better_than_everything_cracked(matrix: Matrix) -> str:
     unseen = [cell for cell in matrix.cells if cell.unseen]
     better = [cell for cell in unseen if cell.numbers["f1"].value > everything_cracked(cell.crack_share)["f1"]]
     return (
-        f"On {len(better)} of {len(unseen)} unseen {matrix.each}s, the network has a higher F1 than a rule that calls "
-        "every tile a crack."
+        f"On {len(better)} of {len(unseen)} unseen {matrix.domain_kind}s, the network has a higher F1 than a rule that "
+        "calls every tile a crack."
+    )
+
+
+def _interval_note(matrix: Matrix) -> str:
+    without_photos = sorted({cell.domain for cell in matrix.cells if cell.unknown_photos})
+    if not without_photos:
+        return ""
+    return (
+        f"The photos of these {matrix.domain_kind}s are not all known: {', '.join(without_photos)}. There, a group can "
+        "be smaller than a photo, so the intervals may be too narrow. `ingest.group_pattern` reads the photo from the "
+        "file name."
     )
 
 
@@ -98,10 +112,10 @@ def _limit_row(result: LimitResult) -> list:
     return [name, f"{result.limit.limit:g}", with_interval(result.value), Badge(result.passed)]
 
 
-def _rows_beside_everything_cracked(cell: Cell) -> list[list]:
-    beside = everything_cracked(cell.crack_share)
-    shown = [with_interval(beside[name]) for name in SHOWN]
-    counts = [cell.domain, f"{cell.tiles} ({cell.photos})"]
+def _rows_with_everything_cracked(cell: Cell) -> list[list]:
+    rule = everything_cracked(cell.crack_share)
+    shown = [with_interval(rule[name]) for name in SHOWN]
+    counts = [cell.domain, f"{cell.tiles} ({cell.groups})"]
     return [[*counts, "the network", *_numbers(cell)], ["", "", "every tile a crack", *shown]]
 
 
@@ -111,7 +125,7 @@ def _numbers(cell: Cell) -> list[str]:
 
 
 def draw_matrix(matrix: Matrix) -> Figure:
-    """Draw one panel for each number in IN_FIGURE."""
+    """Draw one panel for each metric in IN_FIGURE."""
     size = len(matrix.domains)
     figure = Figure(figsize=(3.2 + 1.5 * size, 2.4 + 1.3 * size), layout="constrained")
     for axes, name in zip(figure.subplots(2, 2).flat, IN_FIGURE, strict=True):

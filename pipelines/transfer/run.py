@@ -1,7 +1,9 @@
-"""Leave out one domain (source or surface) at a time: train a network without it, and measure it on all domains.
+"""Leave out one source at a time: train a network without this source, and measure the network on all sources.
 
-This uses the steps of the pipeline, which reuse finished work. So a second call with one more domain repeats only the
-work that the new domain changes.
+With `transfer.each: surface`, surfaces take the place of sources. In the code, a domain is a source or a surface.
+
+This uses the steps of the pipeline, which reuse finished work. So if a second call has one more source, it repeats only
+the work that the new source changes.
 """
 
 import shutil
@@ -38,21 +40,22 @@ def chosen_candidate(config: RunConfig) -> str:
     """
     name = config.transfer.candidate or next(iter(config.candidates))
     if name not in config.candidates:
-        raise InputError(f"transfer.candidate is {name!r}; the candidates are {', '.join(config.candidates)}")
+        raise InputError(f"transfer.candidate is {name!r}; give one of the candidates {', '.join(config.candidates)}")
     return name
 
 
 def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -> Matrix:
-    """Leave out one domain (source or surface) at a time, and measure the network that is trained without it.
+    """Leave out one source or surface at a time, and measure the network that is trained without it.
 
     Args:
-        config: The parameters. `transfer.each` says whether a domain is a source or a surface. Each domain in turn
-            replaces `split.robustness`.
+        config: The parameters. `transfer.each` says whether sources or surfaces are left out. Each of them in turn
+            replaces the value of `split.robustness`.
         folder: Folder for the files of this call.
-        progress: Function that is called with the next piece of work, such as "without wall (2 of 3)".
+        progress: Function that is called with a text before each piece of work, such as "without wall (2 of 3)".
 
     Raises:
-        InputError: The data have fewer than two domains, or a step refuses its input for every left-out domain.
+        InputError: The data have fewer than two sources (or surfaces), or every training without one of them failed
+            because a step refused its input.
     """
     limit_threads()
     candidate = chosen_candidate(config)
@@ -60,12 +63,12 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
     ingest = IngestConfig.model_validate_json(config.step_json("ingest"))
     ingest_dataset(config.data_uri, folder / MANIFEST, folder / "data.html", ingest)
 
-    each = config.transfer.each
-    domains = tuple(sorted(read_manifest(folder / MANIFEST).table[each].unique()))
+    domain_kind = config.transfer.each
+    domains = tuple(sorted(read_manifest(folder / MANIFEST).table[domain_kind].unique()))
     if len(domains) < 2:
         raise InputError(
-            f"the data have only one {each}, {domains[0]}, so no network can be trained without it; add another "
-            f"{each}, or set transfer.each to {'surface' if each == 'source' else 'source'}"
+            f"the data have only one {domain_kind}, {domains[0]}, so no network can be trained without it; add another "
+            f"{domain_kind}, or set transfer.each to {'surface' if domain_kind == 'source' else 'source'}"
         )
 
     cells: list[Cell] = []
@@ -80,15 +83,15 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
 
     if not cells:
         raise InputError(f"no network could be trained. The training without {domains[0]} failed: {failed[domains[0]]}")
-    return Matrix(each, domains, tuple(cells), failed)
+    return Matrix(domain_kind, domains, tuple(cells), failed)
 
 
 def _leave_out(domain: str, config: RunConfig, candidate: str, folder: Path, manifest: Path) -> list[Cell]:
-    """Train a network without one domain, and measure the network on all domains."""
+    """Train a network without one source or surface, and measure the network on all of them."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    each = config.transfer.each
-    held_out = HeldOut(**{each: domain})
+    domain_kind = config.transfer.each
+    held_out = HeldOut(**{domain_kind: domain})
 
     splits = folder / "splits.parquet"
     split = SplitConfig.model_validate_json(config.step_json("split"))
@@ -98,7 +101,7 @@ def _leave_out(domain: str, config: RunConfig, candidate: str, folder: Path, man
 
     train = TrainConfig.model_validate_json(config.step_json("train", candidate))
     model = str(folder / "model")
-    job = f"transfer-{digest(each, domain)[:12]}"
+    job = f"transfer-{digest(domain_kind, domain)[:12]}"
     train_candidate(str(manifest), str(splits), train, config.seed, job, model, str(folder / "training.html"))
 
     predict = PredictConfig.model_validate_json(config.step_json("predict"))
@@ -109,4 +112,4 @@ def _leave_out(domain: str, config: RunConfig, candidate: str, folder: Path, man
     predictions = read_predictions(answers)
     evaluate = EvaluateConfig.model_validate_json(config.step_json("evaluate", candidate))
     calibration = calibrate(predictions.clean("val"), evaluate.threshold)
-    return cells_of(domain, each, predictions, calibration)
+    return cells_of(domain, domain_kind, predictions, calibration)

@@ -94,7 +94,8 @@ def row(what: str, value: str, limit: str, good: bool) -> None:
 def measure_duplicates(real: Path, scratch: Path) -> None:
     """Which of the known near duplicates of CCIC are put in one group."""
     paths = scratch / "manifest", scratch / "page"
-    ingest_dataset(str(real), *paths, IngestConfig(store="s3://crack/duplicates"))
+    # A tile without a crack can overlap a tile with a crack, so we look at near duplicates alone.
+    ingest_dataset(str(real), *paths, IngestConfig(store="s3://crack/duplicates", overlap=None))
     table = read_manifest(paths[0]).table.set_index("path")
     known = defaultdict(list)
     for line in csv.DictReader((real / "near_duplicate_groups.csv").open()):
@@ -135,15 +136,12 @@ def measure_real(real: Path, scratch: Path) -> None:
 
 
 def draw(folder: Path, first: int, last: int, pixels: int) -> None:
-    """Write tiles `first` to `last`: pieces of one large texture, each with its own position, brightness and noise."""
-    texture = sum(
-        cv2.resize(np.random.default_rng(side).normal(0, 18, (side, side)).astype(np.float32), (4096, 4096))
-        for side in (1024, 256, 64)
-    )
+    """Write tiles `first` to `last`, each with its own texture, brightness and noise, so that no two tiles overlap."""
     for number in range(first, last):
         rng = np.random.default_rng(number)
-        x, y = rng.integers(0, 4096 - pixels, 2)
-        piece = texture[y : y + pixels, x : x + pixels] * rng.choice([-1, 1]) + rng.normal(0, 9, (pixels, pixels))
+        piece = rng.normal(0, 9, (pixels, pixels))
+        for side in (64, 16, 4):
+            piece += cv2.resize(rng.normal(0, 18, (side, side)), (pixels, pixels))
         tile = np.clip(piece + rng.uniform(90, 160), 0, 255).astype(np.uint8)
         path = folder / ("crack", "no_crack")[number % 2] / f"{number:06d}.jpg"
         cv2.imwrite(str(path), cv2.cvtColor(tile, cv2.COLOR_GRAY2BGR))

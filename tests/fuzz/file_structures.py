@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 INTERESTING = (0, 1, 2, 7, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1)
 CONTAINERS = (b"meta", b"iprp", b"ipco", b"jp2h", b"moov", b"trak")
+TIFF_INNER_DIRECTORIES = 330  # the tag of overviews, or of the photo behind a thumbnail
 FULL_CONTAINERS = (b"meta",)  # they have four bytes of version and flags before their content
 PNG_START = 8
 RIFF_START = 12
@@ -155,6 +156,9 @@ def _damaged_tiff(data: bytes, start: int, rng: random.Random) -> bytes:
         directories.append(place)
         count = struct.unpack_from(order + ("Q" if is_big else "H"), data, place)[0]
         next_place = place + count_bytes + count * entry_bytes
+        inner = data.find(struct.pack(order + "H", TIFF_INNER_DIRECTORIES), place, next_place)
+        if inner > 0 and not is_big:
+            directories.append(struct.unpack_from(order + "I", data, inner + 8)[0])
         if next_place + 8 > len(data):
             break
         place = struct.unpack_from(order + place_format, data, next_place)[0]

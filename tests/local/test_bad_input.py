@@ -23,12 +23,15 @@ def tiles(label: int, count: int) -> dict[str, bytes]:
 
 
 def test_wrong_data_stops_the_run_with_one_message(tmp_path):
-    files = tiles(0, 22) | tiles(1, 22)
+    files = tiles(0, 22) | tiles(1, 22) | {"readme.txt": b"my tiles"}
     workdir = tmp_path / "workdir"
     run = crack_pipeline("run-local", workdir, "--data", str(folder_of(tmp_path, files)))
     assert run.returncode == 2, run.stdout + run.stderr
     assert run.stderr.startswith('error: step "split": too few images: the split val would have 2 images of class ')
     assert "lower split.min_images" in run.stderr
+    layout = "ingest: ccic: the layout is ccic; images by folder: Negative (no_crack): 22; Positive (crack): 22"
+    assert run.stdout.splitlines().count(layout) == 1
+    assert "warning: ingest: ccic: 1 file was skipped (1 .txt)" in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
     versions = list((workdir / "s3").glob("crack/store/datasets/*/*"))
     assert all((path.parent / "dataset.json").exists() for path in versions)
@@ -43,6 +46,8 @@ def test_wrong_data_stops_the_run_with_one_message(tmp_path):
         (["--set", "candidates.cnn.train.steps=many"], "candidates.cnn.train.steps: Input should be a valid integer"),
         (["--set", "candidates.vit.train.architecture=resnet19"], 'unknown architecture "resnet19"'),
         (["--set", "candidates.cnn.train.weights=gone.pth"], 'weights file "gone.pth" does not exist'),
+        (["--set", "candidates.cnn.train.weights=README.md"], "the file does not have a known format of weights"),
+        (["--set", "candidates.cnn.train.weights=hub"], "weights of resnet18 cannot be fetched: http://127.0.0.1:9/"),
         (["--data", "/nowhere/tiles"], "/nowhere/tiles does not exist"),
         (["--params", "nowhere.yaml"], "parameter file nowhere.yaml does not exist"),
         (["--params", "pipelines/params"], "parameter file pipelines/params is a folder; give a YAML file"),
@@ -54,6 +59,8 @@ def test_wrong_data_stops_the_run_with_one_message(tmp_path):
         "wrong type",
         "unknown architecture",
         "missing weights",
+        "a file without weights",
+        "an unreachable hub",
         "missing folder",
         "missing parameter file",
         "folder as parameter file",

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,13 +18,11 @@ from components.ingest.sources.uri import absolute_sources
 from components.shared.errors import InputError
 from pipelines.local.embedded_stack import free_port, locked, prepare_mlflow, tracking_uri
 from tests.local.toy_run import GRAPH
-from tests.mlflow_store import new_mlflow_store
 
 TOY_RUN = Path(__file__).parent / "toy_run.py"
 
 
 def start(workdir: Path, behaviour: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
-    new_mlflow_store(workdir)
     command = [sys.executable, str(TOY_RUN), str(workdir), behaviour]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, env=os.environ | (environment or {}), **pipes)
@@ -83,6 +82,14 @@ def test_results_stand_in_the_run_folder_and_at_the_top(tmp_path: Path, behaviou
     assert "notified of SUCCEEDED" in (tmp_path / "run.log").read_text()
     assert (tmp_path / "s3/crack/store/seen").read_bytes() == b"by the step"
     assert processes_of(tmp_path) == []
+
+
+def test_a_silent_step_shows_on_the_screen_and_in_its_log_that_it_still_runs(tmp_path: Path) -> None:
+    status, out, err = run(tmp_path, "silent")
+
+    assert (status, err) == (0, "")
+    assert re.search(r"train toy: still running, \d s, 1 of 2 half\n", out)
+    assert re.search(r"INFO\]: still running, \d s, 1 of 2 half\n", (tmp_path / "run.log").read_text())
 
 
 def test_a_run_does_not_depend_on_the_callers_environment(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def draw_dossier(candidate: str, dossier: dsl.Output[dsl.Artifact]):
     verdict = {"candidate": candidate, "passed": False, "rows": [], "champion": champion}
     (folder / "verdict.json").write_text(json.dumps(verdict))
     write_calibration(Calibration(), folder / "calibration.json")
-    answer = {"label": 1, "p_crack": 0.9, "crack": True, "image": None}
+    answer = {"label": 1, "p_crack": 0.9, "crack": True, "image": None, "group_id": "p"}
     pd.DataFrame([answer]).to_parquet(folder / "test_answers.parquet", index=False)
     write_measurements([Measurement("accuracy", 0.75)], folder / "measurements.parquet")
     Page("an evaluation").write(folder / "evaluation.html")

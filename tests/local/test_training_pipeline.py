@@ -18,6 +18,7 @@ from components.ingest.sources.synthetic import draw_dataset
 from components.ingest.sources.synthetic_photo import draw_photo
 from pipelines.cli.options import local_settings
 from pipelines.config.parameter_file import load_run_config
+from pipelines.local.embedded_stack import locked
 from pipelines.local.run import Results, run_locally
 from tests.browser import DESK, PAPER, PHONE, in_first_screen, open_page, scroll_width
 
@@ -234,7 +235,8 @@ def test_the_graph_of_an_inspection_joins_the_shares_of_all_photos(first, tmp_pa
 
     graph = [sys.executable, "-m", "pipelines.local.graph_process", "crack-inspection"]
     results = Results("join", "inspection.html", "inspection.json")
-    done = run_locally(workdir, config.experiment, config.model_dump_json(), graph, Console(), results)
+    with locked(workdir):
+        done = run_locally(workdir, config.experiment, config.model_dump_json(), graph, Console(), results)
 
     assert (done.summary["photos"], done.summary["inspected"], done.summary["failed"]) == (4, 3, 1)
     stored = workdir / "s3" / done.summary["results"].removeprefix("s3://")

@@ -1,4 +1,4 @@
-"""A graph shaped like the training pipeline. Its step can succeed, refuse, hang, crash or be killed.
+"""A graph shaped like the training pipeline. Its step can succeed, refuse, be silent, hang, crash or be killed.
 
 `toy_run.py` starts it: `toy_graph.py RUN_FOLDER`.
 """
@@ -22,6 +22,7 @@ def train(behaviour: str, job: str, choice: dsl.Output[dsl.Artifact]) -> str:
     import time
     from pathlib import Path
 
+    from components.shared import events
     from components.shared.errors import InputError
     from components.shared.events import progress
     from components.shared.services.store import Store
@@ -29,8 +30,12 @@ def train(behaviour: str, job: str, choice: dsl.Output[dsl.Artifact]) -> str:
 
     if behaviour == "killed early":
         os.kill(os.getpid(), signal.SIGKILL)
+    if behaviour == "silent":
+        events.SECONDS_BETWEEN_SIGNS_OF_LIFE = 0.1
     with step("train toy", job, "s3://crack/store"):
         progress(1, 2, "half")
+        if behaviour == "silent":
+            time.sleep(0.5)
         if behaviour == "disk full":
             print("OSError: [Errno 28] No space left on device", flush=True)
             os.kill(os.getpid(), signal.SIGKILL)

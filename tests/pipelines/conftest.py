@@ -14,6 +14,7 @@ from components.shared.services.kfp_endpoint import Endpoint
 from pipelines.config.parameter_file import load_run_config
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.compile import CompiledPipeline, compile_version
+from tests.components.register.conftest import unchecked, winner  # noqa: F401 (fixtures)
 from tests.pipelines.kfp_server import KfpServer, serving
 
 

@@ -40,5 +40,5 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path):
         (tmp_path / name / "tile.png").touch()
     result = invoke("--check", str(tmp_path))
     assert result.exit_code == 2
-    assert "the layouts of public data sets are" in result.stderr
+    assert "give the folder of a public data set, whose layout is one of" in result.stderr
     assert invoke("--check", str(tmp_path / "gone")).exit_code == 2

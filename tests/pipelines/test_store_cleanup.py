@@ -2,13 +2,19 @@ import datetime
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import cv2
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 from typer.testing import CliRunner
 
+from components.ingest.config import IngestConfig
+from components.ingest.run import ingest_dataset
+from components.ingest.sources.synthetic import draw_dataset
+from components.shared.data.manifest import CLASSES
 from components.shared.data.versions import Version
 from components.shared.services import mlflow_failures
 from components.shared.services.mlflow_runs import CHECKED, DATASET, JOB
@@ -16,7 +22,7 @@ from components.shared.services.records import write_record
 from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.local.embedded_stack import locked, prepare_mlflow, tracking_uri
-from pipelines.store_cleanup import delete, end_dead_runs, find_leftovers
+from pipelines.store_cleanup import SECONDS_PER_DAY, delete, end_dead_runs, find_leftovers
 from tests.mlflow_store import new_mlflow_store
 
 
@@ -116,8 +122,10 @@ def test_what_readers_look_for_is_deleted_first_and_nothing_else_is_deleted(fill
 
 def test_the_command_lists_and_deletes_only_when_asked(filled, client, tmp_path):
     params = tmp_path / "params.yaml"
-    params.write_text(f"store: {filled.uri}\ncandidates: {{cnn: {{train: {{architecture: resnet18, steps: 1}}}}}}\n")
-    arguments = ["gc", "--params", str(params), "--days", "0"]
+    candidates = "candidates: {cnn: {train: {architecture: resnet18, steps: 1}}}"
+    params.write_text(f"store: {filled.uri}\n{candidates}\ncluster: {{run_deadline: 1}}\n")
+    time.sleep(2)  # all objects become older than the limit
+    arguments = ["gc", "--params", str(params), "--days", str(1.5 / SECONDS_PER_DAY)]
     before = filled.list()
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
@@ -135,11 +143,39 @@ def test_a_damaged_record_is_named_and_nothing_is_deleted(filled, client, tmp_pa
     params = tmp_path / "params.yaml"
     params.write_text(f"store: {filled.uri}\ncandidates: {{cnn: {{train: {{architecture: resnet18, steps: 1}}}}}}\n")
     before = filled.list()
-    done = CliRunner().invoke(app, ["gc", "--params", str(params), "--days", "0", "--delete"])
+    done = CliRunner().invoke(app, ["gc", "--params", str(params), "--days", "3", "--delete"])
     assert done.exit_code == 2, done.output
     assert f"{filled.uri}/{key} is damaged" in done.output
     assert "from a backup of the store" in done.output
     assert filled.list() == before
+
+
+def test_a_limit_that_is_shorter_than_a_run_deletes_nothing(filled, client, tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text(f"store: {filled.uri}\ncandidates: {{cnn: {{train: {{architecture: resnet18, steps: 1}}}}}}\n")
+    before = filled.list()
+    done = CliRunner().invoke(app, ["gc", "--params", str(params), "--days", "2.9", "--delete"])
+    assert done.exit_code == 2, done.output
+    assert "a run may take 3 days (cluster.run_deadline)" in done.output
+    assert filled.list() == before
+
+
+def test_an_ingestion_that_starts_keeps_the_old_version_that_it_finds(store, client, tmp_path):
+    config = IngestConfig(store=store.uri, min_images=1)
+    for index, tile in enumerate(draw_dataset(24, seed=1, size=32)):
+        path = tmp_path / "tiles" / CLASSES[tile.label] / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), tile.image)
+    arguments = (str(tmp_path / "tiles"), tmp_path / "manifest.parquet", tmp_path / "page.html", config)
+    version = ingest_dataset(*arguments).digest
+    limit = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=0.01)
+    old = names(find_leftovers(store, client, 0, limit))
+    time.sleep(1.1)  # the store may give whole seconds
+
+    assert ingest_dataset(*arguments).digest == version
+
+    assert ("data set version", version) in old
+    assert find_leftovers(store, client, 0, limit) == []
 
 
 def test_nothing_that_a_run_which_has_not_ended_may_use_is_deleted(filled, client):

@@ -1,4 +1,4 @@
-"""Unpack an archive that may be malicious. Refuse files outside the folder, links, and archive bombs."""
+"""Unpack an archive that may be malicious. Refuse links, files outside the folder, and too much content."""
 
 import errno
 import lzma
@@ -13,7 +13,7 @@ from typing import IO
 
 from components.shared.errors import InputError
 
-SMALLEST_FILE_BYTES = 4096  # an empty file also uses this much disk space
+SMALLEST_FILE_BYTES = 4096  # every file uses at least this much disk space, even an empty file
 CHUNK_BYTES = 2**20
 ENCRYPTED_FLAG = 1
 READABLE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)

@@ -60,7 +60,7 @@ def download(address: str, path: Path, sha256: str) -> None:
 
 
 def _may_go_away(error: BaseException) -> bool:
-    """Return true if the next attempt can succeed after this error."""
+    """Return true if another attempt can succeed after this error."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code in TEMPORARY_CLIENT_ERRORS
     return isinstance(error, NETWORK_ERRORS)
@@ -83,7 +83,7 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """A local folder with a file for each object under `s3://BUCKET/PREFIX/`. `bring` fills the empty files."""
+    """A local folder with a file for each object under `s3://BUCKET/PREFIX/`. `bring` downloads their contents."""
 
     def __init__(self, uri: str, folder: Path):
         """List the objects and create the folder.
@@ -129,7 +129,10 @@ class Objects:
             ) from error
 
     def tag(self, path: str) -> str:
-        """Return the size and the entity tag of a file's object. If there is no tag, use the time of last change."""
+        """Return a text that changes if the object of a local file changes: its size, and its entity tag (ETag).
+
+        If the object has no ETag, the time of its last change is used instead.
+        """
         one = self._found[path]
         return f"{one.size}-{one.tag or one.changed.timestamp()}"
 

@@ -1,5 +1,7 @@
 """The table of a source's files, one row for each image. A source can have very many files."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from components.ingest.sources.name_search import first_groups
@@ -27,7 +29,7 @@ def as_files(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """Return the table of files with each file's photo added. The pattern finds the photo in the file name.
+    """Return the table with the photo of each file. The pattern finds the name of the photo in the file name.
 
     Args:
         files: Table with the columns of `FILE_TYPES`.
@@ -56,3 +58,10 @@ def name_of(path: str) -> str:
 def folder_of(path: str) -> str:
     """Return a path without its last part. Return "" if the path has only one part."""
     return path.rpartition("/")[0]
+
+
+def folders_around(path: str) -> Iterator[str]:
+    """Yield the folder of a path, then the folder around this folder, and so on. The last one is ""."""
+    while path:
+        path = folder_of(path)
+        yield path

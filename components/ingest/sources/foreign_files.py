@@ -30,12 +30,13 @@ FOREIGN = (
     Foreign(b"\xd0\xcf\x11\xe0", "an old document of Microsoft Office", SAVE_AS_CSV),
     Foreign(b"%PDF", "a PDF document", "give a folder of images instead"),
 )
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".rar", ".7z", ".cab")
 WORKBOOK_MEMBERS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 WEB_PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def describe_foreign(path: Path, name: str) -> str:
-    """Return which kind of file this is and what to do instead. Return "" if it is none of the kinds in `FOREIGN`.
+    """Return a sentence that says which kind of file this is and what to do instead. Return "" for an unknown kind.
 
     Args:
         path: The file.
@@ -51,6 +52,12 @@ def describe_foreign(path: Path, name: str) -> str:
         if start.startswith(foreign.start):
             return f"{name} is {foreign.kind}, which we cannot unpack; {foreign.advice.format(name=name)}"
     return ""
+
+
+def describe_archive(path: Path) -> str:
+    """Return a sentence that says what to do with an archive that is inside a folder."""
+    advice = "unpack it and give the folder with its files, or give a zip or tar archive itself as the data"
+    return describe_foreign(path, str(path)) or f"{path} is an archive; {advice}"
 
 
 def is_workbook(path: Path) -> bool:

@@ -5,19 +5,20 @@
   `Decks/Non-cracked`, `Pavements/…`, `Walls/…`, and without the outer folders.
 - folders: `crack/`, `no_crack/`.
 - roboflow: `train/`, `valid/` and `test/`, each with the folders of the classes.
-- photos: whole photos with masks of their cracks or annotations, which `photo_tiles.py` cuts into tiles.
+- photos: whole photos, with masks of their cracks or with annotations. `photo_tiles.py` cuts them into tiles.
 
-Upper and lower case make no difference. `class_names.py` lists the names of each class, such as `Non-cracked` and
-`uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
+Upper and lower case make no difference. `class_names.py` lists the names that we accept for each class, such as
+`Non-cracked` and `uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from components.ingest.sources.file_table import folder_of
-from components.ingest.sources.folder_listing import contents, entries, files_below, subfolders
+from components.ingest.sources.file_table import folder_of, folders_around
+from components.ingest.sources.foreign_files import ARCHIVE_SUFFIXES, describe_archive
 from components.ingest.sources.photo_layout import is_photo_folder
+from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.class_names import (
     CRACK_NAMES,
     NEGATIVE_NAMES,
@@ -26,7 +27,8 @@ from components.shared.data.class_names import (
     class_of_folder,
     simple_name,
 )
-from components.shared.data.image_kinds import is_image, is_mask_folder, passed_over
+from components.shared.data.folder_listing import contents, entries, files_below, files_in, subfolders
+from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask_folder, passed_over
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError
 
@@ -50,9 +52,8 @@ SDNET2018_FOLDERS = {
     "cp": (CRACK, "pavement"), "up": (NO_CRACK, "pavement"),
     "cw": (CRACK, "wall"), "uw": (NO_CRACK, "wall"),
 }  # fmt: skip
-# Copies of SDNET2018 use these names of classes, in folders of surfaces. A folder walls/crack is not SDNET2018.
+# Some copies of SDNET2018 have these class names in folders of surfaces. A folder walls/crack is not SDNET2018.
 SDNET2018_CLASSES = {"cracked": CRACK, "noncracked": NO_CRACK, "uncracked": NO_CRACK}
-SPLIT_FOLDERS = ("train", "training", "valid", "validation", "val", "test", "testing")
 MAX_OUTER_FOLDERS = 6
 MAX_FOLDERS_TO_SEARCH = 200
 
@@ -66,14 +67,12 @@ class ClassFolder:
         label: 0 no_crack, 1 crack.
         surface: deck, pavement, wall or unknown.
         published: The usual name of this folder in the layout, such as D/CD.
-        split: The data set's own split that has this folder, such as train; "" if the layout has no splits.
     """
 
     path: str
     label: int
     surface: str
     published: str
-    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,26 @@ class Layout:
     """The layout of a folder.
 
     Attributes:
-        name: A key of `EXPECTED`.
-        root: The folder that has the class folders.
+        name: ccic, sdnet2018, folders, roboflow or photos.
+        root: The folder that contains the photos, or the class folders and the folders of masks outside of them.
         folders: The class folders, in the order of their paths. The layout photos has none.
-        masks: The folders of masks, relative to the root.
     """
 
     name: str
     root: Path
     folders: list[ClassFolder]
-    masks: list[str]
+
+    def outer_folders(self) -> list[str]:
+        """Return the folders around the class folders, in order, relative to the root. The first one is ""."""
+        return sorted({outer for folder in self.folders for outer in folders_around(folder.path)})
+
+    def mask_folders(self) -> list[str]:
+        """Return the folders of masks outside the class folders, relative to the root."""
+        found = []
+        for outer in self.outer_folders():
+            names = filter(is_mask_folder, entries(self.root / outer))
+            found += [f"{outer}/{name}".strip("/") for name in names]
+        return found
 
 
 def find_layout(folder: Path, name: str = "auto") -> Layout:
@@ -108,12 +117,15 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
     layout = _search(folder, [each for each in names if each != PHOTOS], _layouts_of)
     if layout is not None:
         _check_classes(layout)
-        return layout
-    # A folder of masks can lie beside class folders, too. So photos are looked for last.
+        return _with_masks_around(folder, layout)
+    # A source with class folders can also have a folder of masks. So we look for the layout photos last.
     layout = _search(folder, [PHOTOS] if PHOTOS in names else [], _photos_of)
     if layout is not None:
         return layout
 
+    archive = _archive_in(folder)
+    if archive is not None:
+        raise InputError(f"{folder} has none of the known layouts, but it has an archive: {describe_archive(archive)}")
     expected = "; ".join(f"{each}: {EXPECTED[each]}" for each in names)
     raise InputError(
         f"{folder} has none of the known layouts. Expected folders ({expected}). Found: {contents(folder)}. Check "
@@ -121,8 +133,17 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
     )
 
 
+def _archive_in(folder: Path) -> Path | None:
+    """Return the first archive in a folder or directly in one of its subfolders. Return None if there is none."""
+    for root in [folder, *_inner_folders([folder])]:
+        for name in files_in(root, ""):
+            if name.lower().endswith(ARCHIVE_SUFFIXES):
+                return root / name
+    return None
+
+
 def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str]], list[Layout]]) -> Layout | None:
-    """Return the only layout of the folder. If it has none, look in its inner folders, level by level."""
+    """Return the only layout of a folder; None if there is none. Look in its inner folders too, level by level."""
     roots = [folder]
     for _ in range(MAX_OUTER_FOLDERS if names else 0):
         found = []
@@ -137,18 +158,30 @@ def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str
 
 
 def _photos_of(root: Path, names: list[str]) -> list[Layout]:
-    return [Layout(PHOTOS, root, [], list(filter(is_mask_folder, entries(root))))] if is_photo_folder(root) else []
+    return [Layout(PHOTOS, root, [])] if is_photo_folder(root) else []
 
 
 def _layouts_of(root: Path, names: list[str]) -> list[Layout]:
     inner = subfolders(root)
-    masks = list(filter(is_mask_folder, entries(root)))
     layouts = []
     for name in names:
         folders = _RECOGNISERS[name](root, inner)
         if folders:
-            layouts.append(Layout(name, root, folders, masks))
+            layouts.append(Layout(name, root, folders))
     return layouts
+
+
+def _with_masks_around(source: Path, layout: Layout) -> Layout:
+    """Return the layout with the outermost folder that has a folder of masks as its root.
+
+    For example, the class folders are in `images`, and the masks are in `masks`, next to `images`.
+    """
+    for root in reversed([layout.root, *layout.root.parents]):
+        if root.is_relative_to(source) and any(map(is_mask_folder, entries(root))):
+            inner = layout.root.relative_to(root)
+            folders = [replace(each, path=(inner / each.path).as_posix()) for each in layout.folders]
+            return replace(layout, root=root, folders=folders)
+    return layout
 
 
 def _inner_folders(roots: list[Path]) -> list[Path]:
@@ -214,12 +247,12 @@ def _sdnet2018(root: Path, inner: list[str]) -> list[ClassFolder]:
 def _roboflow(root: Path, inner: list[str]) -> list[ClassFolder]:
     folders = []
     for split in inner:
-        if simple_name(split) in SPLIT_FOLDERS:
+        if is_split_folder(split):
             for name in subfolders(root / split):
                 label = class_of_folder(name)
                 if label is not None:
                     path = f"{split}/{name}"
-                    folders.append(ClassFolder(path, label, UNKNOWN_SURFACE, CLASSES[label], split))
+                    folders.append(ClassFolder(path, label, UNKNOWN_SURFACE, CLASSES[label]))
     return folders
 
 
@@ -240,7 +273,7 @@ def _several(folder: Path, found: list[Layout]) -> InputError:
     advice = "choose a layout with the option ?layout=NAME or the parameter ingest.layout"
     if len({layout.root for layout in found}) > 1:
         advice = "name these folders as separate sources, with a comma between them"
-    return InputError(f"{folder} has several layouts: {'; '.join(described)}. We use one layout only: {advice}")
+    return InputError(f"{folder} has several layouts: {'; '.join(described)}. A source must have one layout; {advice}")
 
 
 def _check_classes(layout: Layout) -> None:
@@ -265,4 +298,4 @@ def _check_classes(layout: Layout) -> None:
 
 
 def _has_image(root: Path, part: str) -> bool:
-    return any(map(is_image, files_below(root, part)))
+    return any(is_image(path) and not in_mask_folder(path) for path in files_below(root, part))

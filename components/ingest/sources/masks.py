@@ -2,12 +2,19 @@
 
 A mask is either in a folder of masks, or beside its image under a name such as `IMG_1_mask.png`. The names of mask
 and image are equal, apart from their suffixes and from an ending such as `_mask` or `-label`. An accented letter can be
-one character or two. A mask in the folder of masks can be in one of these places:
+written as one character or as two.
 
-- in a folder named like the image's folder below its class folder: `masks/pier1/IMG_1.png` belongs to
+A folder of masks belongs to the folder that contains it, and to nothing outside. So `crack/masks/a.png` can only belong
+to an image in `crack`. Inside the folder of masks, a mask can be in one of these places:
+
+- in a folder with the same path as the image's folder has below its class folder: `masks/pier1/IMG_1.png` belongs to
   `crack/pier1/IMG_1.jpg`;
-- in a folder with the whole path of the image's folder: `masks/crack/pier1/IMG_1.png`;
-- directly in the folder of masks, if only one image has this name: `masks/IMG_1.png`.
+- in a folder with the whole path of the image's folder, or with this path without its first folders or without the
+  class folder: `masks/deck/crack/IMG_1.png`, `masks/crack/IMG_1.png` and `masks/deck/IMG_1.png` belong to
+  `deck/crack/IMG_1.jpg`;
+- directly in the folder of masks, as `masks/IMG_1.png`, if only one image has this name.
+
+Folders with the name `images` are left out of these paths: `crack/masks/a.png` belongs to `crack/images/a.jpg`.
 
 A mask marks a crack. So if a mask fits a cracked image and an uncracked image, the mask belongs to the cracked image.
 """
@@ -19,19 +26,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from components.ingest.sources.file_table import folder_of, name_of
+from components.ingest.sources.file_table import folder_of, folders_around, name_of
+from components.shared.data.image_kinds import is_mask_folder
 from components.shared.data.manifest import CRACK
 from components.shared.errors import InputError
 
 NAME_OF_MASK = re.compile(r"(.+)[-_. ](?:masks?|labels?|gt|seg|segmentation|annotation)", re.IGNORECASE)
 
+IMAGE_FOLDERS = ("image", "images")
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """An image that can have a mask: its path, its folder below its class folder, and its label."""
+    """An image that can have a mask: its path, its class folder, and its label."""
 
     path: str
-    inner_folder: str
+    class_folder: str
     label: int
 
 
@@ -40,7 +50,7 @@ class Masks:
     """The masks that were found.
 
     Attributes:
-        of_image: The path of an image's mask, by the path of the image.
+        of_image: Path of an image -> path of its mask.
         without_image: The masks that belong to no image.
         ambiguous: The masks that fit several images, and therefore are not used.
     """
@@ -50,33 +60,66 @@ class Masks:
     ambiguous: list[str] = field(default_factory=list)
 
 
-def match_masks(images: Sequence[Candidate], masks: Sequence[tuple[str, str]]) -> Masks:
-    """Find the image of each mask.
-
-    Args:
-        images: The images.
-        masks: The path of each mask, and its folder below the folder of masks.
+def match_masks(images: Sequence[Candidate], masks: Sequence[str]) -> Masks:
+    """Find the image of each mask. `masks` are the paths of the masks, relative to the same folder as the images.
 
     Raises:
         InputError: An image has two masks.
     """
-    by_folder: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
-    by_name: dict[str, list[Candidate]] = defaultdict(list)
+    outer_folders = {_place(mask)[0] for mask in masks}
+    by_folder: dict[tuple[str, str, str], list[Candidate]] = defaultdict(list)
+    by_name: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
     for image in images:
         name = stem(image.path)
-        for folder in {_composed(image.inner_folder), _composed(folder_of(image.path))}:
-            by_folder[folder, name].append(image)
-        by_name[name].append(image)
+        for outer in outer_folders.intersection(folders_around(image.path)):
+            by_name[outer, name].append(image)
+            for folder in _folders_of_mask(image, outer):
+                by_folder[outer, folder, name].append(image)
 
     found = Masks()
-    for path, folder in masks:
+    for mask in masks:
+        outer, folder = _place(mask)
         fitting: list[Candidate] = []
-        for name in _names_of_image(path):
-            fitting = fitting or by_folder.get((_composed(folder), name), [])
+        for name in _names_of_image(mask):
+            fitting = fitting or by_folder.get((outer, _simple(folder), name), [])
             if not folder:
-                fitting = fitting or by_name.get(name, [])
-        _add(found, path, fitting)
+                fitting = fitting or by_name.get((outer, name), [])
+        _add(found, mask, fitting)
     return found
+
+
+def _place(mask: str) -> tuple[str, str]:
+    """Return the folder that contains the folder of masks, and the mask's own folder below the folder of masks.
+
+    For a mask beside its image, return the folder of both, and "".
+    """
+    folders = folder_of(mask).split("/")
+    for number, name in enumerate(folders):
+        if is_mask_folder(name):
+            return "/".join(folders[:number]), "/".join(folders[number + 1 :])
+    return folder_of(mask), ""
+
+
+def _folders_of_mask(image: Candidate, outer: str) -> set[str]:
+    """Return where the mask of an image can be, below a folder of masks. `outer` contains image and folder of masks."""
+    whole = folder_of(image.path)
+    if len(outer) >= len(image.class_folder):
+        return {_simple(whole[len(outer) :])}
+
+    below_class = whole[len(image.class_folder) :]
+    class_name = name_of(image.class_folder)
+    above_class = folder_of(image.class_folder)[len(outer) :].split("/")
+    places = set()
+    for start in range(len(above_class) + 1):
+        above = "/".join(above_class[start:])
+        places |= {_simple(f"{above}/{class_name}{below_class}"), _simple(above + below_class)}
+    return places
+
+
+def _simple(folder: str) -> str:
+    """Return a path with each accented letter as one character, and without folders that are named `images`."""
+    parts = [part for part in _composed(folder).split("/") if part and part.casefold() not in IMAGE_FOLDERS]
+    return "/".join(parts)
 
 
 def masks_beside_images(paths: Sequence[str]) -> list[str]:
@@ -107,7 +150,7 @@ def _names_of_image(mask: str) -> list[str]:
 
 
 def _add(found: Masks, mask: str, fitting: list[Candidate]) -> None:
-    """Give the mask to the only image that fits, or to the only image with a crack."""
+    """Give the mask to the only image that fits. If several images fit, give it to the only one with a crack."""
     if len(fitting) > 1:
         fitting = [image for image in fitting if image.label == CRACK] or fitting
     if len(fitting) > 1:

@@ -25,10 +25,6 @@ from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.events import progress
 
-SYNTHETIC_DEFAULTS = {"images": 600, "seed": 1, "size": 128}
-SYNTHETIC_SIZES = range(32, 1025)
-MAX_SYNTHETIC_IMAGES = 100_000
-MAX_DIGITS = 18
 TILES_PER_MESSAGE = 100
 JPEG_QUALITY = 95
 
@@ -38,11 +34,11 @@ class Source:
     """A source whose files are listed.
 
     Attributes:
-        name: The source's name, which is stored with every image. The user can set it with the option `source`. If the
-            user did not, the layouts ccic, sdnet2018 and synthetic are used as the name, and all other sources are
-            named after their folder, archive, prefix or table.
-        layout: The layout that was found; "table" for a table.
-        folder: The folder of its files on this machine.
+        name: The source's name, which is stored with every image. The user can set it with the option `source`.
+            Otherwise, sources with the layouts ccic, sdnet2018 and synthetic are named after the layout, and all other
+            sources are named after their folder, archive, prefix or table.
+        layout: The name of the layout that was found; "table" for a table.
+        folder: The folder of the source's files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
             if the file or its mask changes. A tag is empty if we cannot detect a change without reading the file.
         bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
@@ -93,7 +89,10 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
 
 
 def archive_tag(uri: SourceUri) -> str:
-    """Return a text that changes if the archive changes. The archive is not opened. Return "" for other sources."""
+    """Return a text that changes if the source's archive changes. The archive is not opened.
+
+    Return "" if the source is not an archive.
+    """
     if uri.scheme:
         return uri.sha256
     path = Path(uri.location).expanduser()
@@ -227,7 +226,7 @@ def _on_this_machine(name: str, layout: str, folder: Path, listing: Listing) -> 
 
 @contextmanager
 def _errors_name(uri: SourceUri) -> Iterator[None]:
-    """Add the source's URI to error messages, because they mention only our local copy."""
+    """Add the source's URI to error messages, because these messages name only our local copy of the source."""
     try:
         yield
     except InputError as error:
@@ -271,12 +270,15 @@ def _last_name(location: str) -> str:
 
 
 def _open_synthetic(uri: SourceUri, folder: Path) -> Source:
-    """Draw synthetic tiles and write them as files. They have no tags, so each ingestion examines them again."""
+    """Draw synthetic tiles and write them as files.
+
+    The files are new, so no earlier ingestion can have examined them. Their tags (see `Source`) are empty.
+    """
     import cv2
 
     from components.ingest.sources.synthetic import draw_dataset
 
-    settings = _synthetic_settings(uri)
+    settings = uri.settings
     for name in (*CLASSES, "masks"):
         (folder / name).mkdir()
 
@@ -297,29 +299,3 @@ def _open_synthetic(uri: SourceUri, folder: Path) -> Source:
 
     files = as_files(pd.DataFrame(rows, columns=list(FILE_TYPES))).assign(tag="")
     return Source("synthetic", "synthetic", folder, files, bring=lambda files: None)
-
-
-def _synthetic_settings(uri: SourceUri) -> dict[str, int]:
-    wrong = []
-    before_query = uri.location.removeprefix("synthetic://").strip("/")
-    if before_query:
-        wrong.append(before_query)
-    for name, value in uri.settings.items():
-        whole_number = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
-        if name not in SYNTHETIC_DEFAULTS or not whole_number:
-            wrong.append(f"{name}={value}")
-
-    if wrong:
-        raise InputError(
-            f"data is {uri.text!r}: it must not contain {', '.join(wrong)}; write "
-            "synthetic://?images=600&seed=1&size=128, with whole numbers only"
-        )
-
-    given = {name: int(value) for name, value in uri.settings.items()}
-    settings = SYNTHETIC_DEFAULTS | given
-    if not 1 <= settings["images"] <= MAX_SYNTHETIC_IMAGES or settings["size"] not in SYNTHETIC_SIZES:
-        raise InputError(
-            f"data is {uri.text!r}: images must be a number from 1 to {MAX_SYNTHETIC_IMAGES}, and size from "
-            f"{SYNTHETIC_SIZES.start} to {SYNTHETIC_SIZES.stop - 1}"
-        )
-    return settings

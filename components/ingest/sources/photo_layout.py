@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of, name_of
-from components.ingest.sources.folder_listing import files_below, files_in, subfolders
 from components.ingest.sources.masks import masks_beside_images, stem
+from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.annotations.reading import SUFFIXES
 from components.shared.data.annotations.yolo import NAMES_FILES
-from components.shared.data.image_kinds import is_image, is_mask_folder
+from components.shared.data.folder_listing import files_below, files_in, subfolders
+from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask_folder
 from components.shared.errors import InputError
 
 LABELS = "labels"  # YOLO's folder of label files
@@ -18,18 +19,26 @@ LONGEST_LINE = 2**20  # bytes
 
 
 def photos_below(root: Path) -> list[str]:
-    """Return the images of a folder and its subfolders, in order, without those in a folder of masks."""
-    return sorted(filter(is_image, _files_below(root)))
+    """Return the images of a folder and its subfolders, in order, without the images in a folder of masks."""
+    return sorted(path for path in _files_below(root) if is_image(path) and not in_mask_folder(path))
+
+
+def masks_below(root: Path) -> list[str]:
+    """Return the images that are in a folder of masks, in order."""
+    return sorted(path for path in _files_below(root) if is_image(path) and in_mask_folder(path))
 
 
 def annotation_files(root: Path) -> list[str]:
-    """Return the files in a folder that can be annotations of all photos, in order."""
-    names = [name for name in files_in(root, "") if name.lower().endswith(SUFFIXES)]
-    return [name for name in names if not name.startswith(".")]
+    """Return the files that can hold the annotations of many photos, in order.
+
+    They are in the folder of the photos, or in the folders of its split, such as `train`.
+    """
+    names = [path for folder in _annotated_folders(root) for path in files_in(root, folder)]
+    return [path for path in names if path.lower().endswith(SUFFIXES) and not name_of(path).startswith(".")]
 
 
 def label_files(root: Path, photos: list[str]) -> list[str]:
-    """Return YOLO's label files, in order: those in a folder `labels`, and those beside a photo of the same name."""
+    """Return YOLO's label files, in order. They are in a folder `labels`, or beside a photo with the same name."""
     known = {(folder_of(photo), stem(photo)) for photo in photos}
     found = []
     for path in _files_below(root):
@@ -46,7 +55,7 @@ def names_file(root: Path) -> str | None:
     """Return YOLO's file of class names; None if there is none.
 
     Raises:
-        InputError: There are several.
+        InputError: There are several such files.
     """
     found = sorted(path for path in _files_below(root) if name_of(path).lower() in NAMES_FILES)
     if len(found) > 1:
@@ -59,22 +68,26 @@ def is_photo_folder(root: Path) -> bool:
     images = photos_below(root)
     if not images:
         return False
-    has_masks = any(map(is_mask_folder, subfolders(root))) or bool(masks_beside_images(images))
+    inner = [name for folder in _annotated_folders(root) for name in subfolders(root / folder)]
+    has_masks = any(map(is_mask_folder, inner)) or bool(masks_beside_images(images))
     return has_masks or bool(annotation_files(root)) or bool(label_files(root, images))
+
+
+def _annotated_folders(root: Path) -> list[str]:
+    return ["", *filter(is_split_folder, subfolders(root))]
 
 
 def _files_below(root: Path) -> Iterator[str]:
     yield from files_in(root, "")
     for name in subfolders(root):
-        if not is_mask_folder(name):
-            yield from files_below(root, name)
+        yield from files_below(root, name)
 
 
 def _begins_as_labels(path: Path) -> bool:
-    """Return true if the first line of a file is that of a label file, or if the file is empty."""
+    """Return true if a file is empty, or if its first line has the form of a line in YOLO's label files."""
     try:
         with open(path, "rb") as file:
             line = file.readline(LONGEST_LINE)
-    except OSError:  # reading it later gives the message
+    except OSError:  # the file is read again later, and the error is reported then
         return True
     return not line.strip() or LABEL_LINE.fullmatch(line) is not None

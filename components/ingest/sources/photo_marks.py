@@ -1,4 +1,4 @@
-"""Find out what people marked on photos: by a mask for each photo, or by annotations in one of the known formats."""
+"""Find out where people marked cracks on photos. They drew a mask for each photo, or annotations in a known format."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from components.ingest.mask_check import MaskFitError, check_mask, turned_mask
 from components.ingest.sources.file_table import folder_of
-from components.ingest.sources.folder_listing import files_below, subfolders
-from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
-from components.ingest.sources.photo_layout import LABELS, annotation_files, label_files, names_file, photos_below
+from components.ingest.sources.masks import Candidate, masks_beside_images, match_masks
+from components.ingest.sources.photo_layout import (
+    LABELS,
+    annotation_files,
+    label_files,
+    masks_below,
+    names_file,
+    photos_below,
+)
 from components.ingest.sources.photo_names import PhotoNames
+from components.ingest.sources.roboflow import CLASS_TABLE
 from components.shared.data.annotations.fields import NO_MEANINGS, UnknownClassError
 from components.shared.data.annotations.reading import Recognised, not_known, recognise
 from components.shared.data.annotations.shapes import (
@@ -24,7 +31,6 @@ from components.shared.data.annotations.shapes import (
 )
 from components.shared.data.annotations.yolo import read_class_names, read_yolo
 from components.shared.data.image import UPRIGHT, ImageError, decode_mask
-from components.shared.data.image_kinds import is_image, is_mask_folder
 from components.shared.data.manifest import CLASSES, CRACK
 from components.shared.errors import InputError
 
@@ -38,11 +44,11 @@ class Marks:
     Attributes:
         root: The folder.
         photos: The photos, in order. Paths here and below are relative to the root.
-        form: What says where the cracks are, for messages: MASKS, or the annotations and their format.
-        files: The files that say what is marked on each photo that somebody has marked.
-        annotations: The annotation of each photo that has one; empty if there are masks.
+        form: How the cracks are marked, for messages: `MASKS`, or the annotation files and their format.
+        files: For each marked photo, the files that its marks come from: its mask, or the files of annotations.
+        annotations: The annotation of each photo that has one; empty if `form` is `MASKS`.
         without_photo: The masks and annotations that belong to no photo, or that fit several photos.
-        unused: Files that could be annotations, but have another content.
+        unused: Files that have the name of an annotation file, but another content.
     """
 
     root: Path
@@ -54,7 +60,7 @@ class Marks:
     unused: list[str] = field(default_factory=list)
 
     def is_exact(self, photo: str) -> bool:
-        """Return true if what is marked is the crack itself, and not a box around it."""
+        """Return true if the marks on a photo show the cracks themselves, and are not boxes around cracks."""
         annotation = self.annotations.get(photo)
         return annotation is None or not any(shape.is_box for shape in annotation.shapes)
 
@@ -86,7 +92,7 @@ class Marks:
             raise ImageError(f"its mask {path.name}: {error}") from error
 
     def shapes_outside(self, photo: str, width: int, height: int) -> int:
-        """Return how many shapes of a photo go beyond its edge. The size is that of the photo in pixels."""
+        """Return how many marked shapes go beyond the edge of a photo. `width` and `height` are its size, pixels."""
         annotation = self.annotations.get(photo)
         if annotation is None:
             return 0
@@ -119,24 +125,24 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
     Args:
         root: The folder.
-        meanings: What class names in annotations mean, if they are not the names of classes: name -> crack or no_crack.
+        meanings: What class names in annotations mean, if we do not know these names: name -> crack or no_crack.
 
     Raises:
-        InputError: There are marks in several forms, or two masks or annotations for one photo. Or the annotations
-            cannot be read.
+        InputError: The cracks are marked in several forms, such as masks and annotations. Or one photo has two masks or
+            two annotations. Or the annotations cannot be read.
     """
     images = photos_below(root)
     beside = masks_beside_images(images)
     photos = [path for path in images if path not in set(beside)]
-    masks = _masks(root, beside)
+    masks = [*beside, *masks_below(root)]
     labels = label_files(root, photos)
     recognised, unused = _recognised(root)
 
-    forms = [f"the file {name} ({one.format})" for name, one in recognised.items()]
+    forms = _forms(recognised)
     if labels:
         forms.append(f"{len(labels)} label files of YOLO, such as {labels[0]}")
     if masks:
-        forms.append(f"{len(masks)} masks, such as {masks[0][0]}")
+        forms.append(f"{len(masks)} masks, such as {masks[0]}")
     if len(forms) > 1:
         raise InputError(f"{root} says in several forms where the cracks are: {'; '.join(forms)}; keep one of them")
     if unused and not forms:
@@ -145,32 +151,15 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     try:
         if labels:
             return _with_labels(root, photos, labels, meanings, unused)
-        for name, one in recognised.items():
-            marks = Marks(root, photos, f"{name} ({one.format})", unused=unused)
-            names = PhotoNames(photos)
-            for annotation in one.read(meanings):
-                _add(marks, annotation, names, (name,))
-            return marks
+        if recognised:
+            return _with_annotations(root, photos, recognised, meanings, unused)
     except UnknownClassError as error:
         raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
 
-    found = _matched_masks(photos, masks)
+    candidates = [Candidate(path, folder_of(path).partition("/")[0], CRACK) for path in photos]
+    found = match_masks(candidates, masks)
     files: dict[str, tuple[str, ...]] = {photo: (mask,) for photo, mask in found.of_image.items()}
     return Marks(root, photos, MASKS, files, without_photo=[*found.without_image, *found.ambiguous], unused=unused)
-
-
-def _masks(root: Path, beside: list[str]) -> list[tuple[str, str]]:
-    """Return the path of each mask, and its folder below the folder of masks."""
-    masks = [(path, folder_of(path)) for path in beside]
-    for folder in filter(is_mask_folder, subfolders(root)):
-        for path in sorted(filter(is_image, files_below(root, folder))):
-            masks.append((path, folder_of(path)[len(folder) :].strip("/")))
-    return masks
-
-
-def _matched_masks(photos: list[str], masks: list[tuple[str, str]]) -> Masks:
-    candidates = [Candidate(path, folder_of(path).partition("/")[2], CRACK) for path in photos]
-    return match_masks(candidates, masks)
 
 
 def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
@@ -184,6 +173,30 @@ def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
         else:
             recognised[name] = found
     return recognised, unused
+
+
+def _forms(recognised: dict[str, Recognised]) -> list[str]:
+    """Name the files of annotations. Files of one format, one in each folder of the split, are one form."""
+    folders = {folder_of(name) for name in recognised}
+    formats = {one.format for one in recognised.values()}
+    is_one_in_each = "" not in folders and len(folders) == len(recognised)
+    if len(recognised) > 1 and len(formats) == 1 and is_one_in_each:
+        return [f"the files {', '.join(recognised)} ({formats.pop()})"]
+    return [f"the file {name} ({one.format})" for name, one in recognised.items()]
+
+
+def _with_annotations(
+    root: Path, photos: list[str], recognised: dict[str, Recognised], meanings: Mapping[str, str], unused: list[str]
+) -> Marks:
+    """Read files of annotations. A file in a folder of the split, such as `train`, describes only photos in it."""
+    [form] = {one.format for one in recognised.values()}
+    marks = Marks(root, photos, f"{', '.join(recognised)} ({form})", unused=unused)
+    for file, one in recognised.items():
+        folder = folder_of(file)
+        names = PhotoNames([photo for photo in photos if not folder or photo.startswith(f"{folder}/")])
+        for annotation in one.read(meanings):
+            _add(marks, annotation, names, (file,))
+    return marks
 
 
 def _with_labels(
@@ -206,7 +219,7 @@ def _add(marks: Marks, annotation: ImageAnnotation, names: PhotoNames, files: tu
         marks.without_photo.append(annotation.name)
     elif photo in marks.annotations:
         raise InputError(
-            f"{marks.root} has two annotations for the photo {photo}, {marks.annotations[photo].name} and "
+            f"{marks.root}: the photo {photo} has two annotations: {marks.annotations[photo].name}, and "
             f"{annotation.name} in {files[0]}; keep one of them"
         )
     else:
@@ -215,6 +228,11 @@ def _add(marks: Marks, annotation: ImageAnnotation, names: PhotoNames, files: tu
 
 
 def _nothing_known(path: Path) -> InputError:
+    if path.name == CLASS_TABLE:
+        return InputError(
+            f"{path} is Roboflow's table of classes, which we cannot read; export the data set from Roboflow as Folder "
+            "Structure instead, or write a table of all images with the columns path and label"
+        )
     problem = f"{not_known(path)}, or a .txt file for each photo (YOLO), in a folder {LABELS} or beside the photos"
     if path.suffix.lower() == ".csv":
         problem += f". If it is a table of tiles with the columns path and label, give {path} itself as the data"

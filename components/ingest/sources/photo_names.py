@@ -13,15 +13,16 @@ from pathlib import PurePosixPath
 
 from components.shared.data.image_kinds import is_image
 
-FOLDERS = ("images", "labels")  # of YOLO; they do not tell photos apart
+# YOLO puts a photo and its label file into these two folders. So their names are ignored when we compare paths.
+FOLDERS = ("images", "labels")
 UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
 class PhotoNames:
-    """The names of the photos of a folder."""
+    """The photos of a folder, which can be found by the names that programs write into annotations."""
 
     def __init__(self, photos: list[str]):
-        """Take the paths of the photos, relative to the folder."""
+        """Prepare the search. `photos` are the paths of the photos, relative to the folder."""
         self._photos: dict[str, set[str]] = defaultdict(set)
         self._uploads: dict[str, set[str]] = defaultdict(set)
         for photo in photos:
@@ -33,7 +34,14 @@ class PhotoNames:
                 self._uploads[upload].add(photo)
 
     def find(self, name: str) -> str | None:
-        """Return the photo with the longest part of this path that names only one photo; None if there is none."""
+        """Return the photo that an annotation names; None if no photo fits, or if several photos fit.
+
+        We compare the whole path first. Then we leave out its first folder, its second folder, and so on, until the
+        rest of the path fits exactly one photo.
+
+        Args:
+            name: The name of the photo as the annotation gives it. It can be a path.
+        """
         for tail in _tails(name.replace("\\", "/").removeprefix("./")):
             for wanted in (tail, _without_suffix(tail)):
                 if len(self._photos.get(wanted, ())) == 1:
@@ -50,7 +58,10 @@ class PhotoNames:
 
 
 def _tails(path: str) -> Iterator[str]:
-    """Yield a path, and then the path without its first folder, and so on, each also without the FOLDERS."""
+    """Yield a path, then the path without its first folder, and so on.
+
+    After each of these, yield the same path without the folders that have a name in `FOLDERS`.
+    """
     parts = unicodedata.normalize("NFC", path).split("/")
     for start in range(len(parts)):
         own = parts[start:]
@@ -63,5 +74,5 @@ def _without_suffix(path: str) -> str:
 
 
 def _uploaded(name: str) -> str:
-    """Return the name that an uploaded file gets: that of Django's `get_valid_filename`."""
+    """Return the name that Label Studio gives to an uploaded file. It uses Django's `get_valid_filename`."""
     return re.sub(r"[^-\w.]", "", unicodedata.normalize("NFC", name).strip().replace(" ", "_"))

@@ -1,8 +1,8 @@
 """Cut tiles from whole photos, and label each tile by the share of its pixels that people marked as crack.
 
 The photos are read one by one. `list_tiles` decodes every photo and lists its tiles with their labels. Later,
-`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and start
-at the left upper corner of the photo. A tile is named after its photo and its left upper corner:
+`cut_tiles` cuts only the tiles that are needed, and writes them to a temporary folder. Tiles do not overlap, and the
+first tile is at the left upper corner of the photo. A tile is named after its photo and its own left upper corner:
 `pier1/IMG_1.jpg@512,256.png`.
 """
 
@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.examination import check_header
 from components.ingest.jpeg_warnings import Messages, listening
+from components.ingest.scaling_note import scaling_note, used_bits_counts
 from components.ingest.sources.file_table import FILE_TYPES, as_files
 from components.ingest.sources.layouts import UNKNOWN_SURFACE
 from components.ingest.sources.photo_marks import MASKS, Marks
+from components.ingest.sources.roboflow import own_split, photo_of_copy
 from components.shared.data.annotations.shapes import SMALLEST_CRACK_SHARE, label_of_share
-from components.shared.data.image import ImageError, decode, empty_pixels
+from components.shared.data.image import ImageError, decode, decode_with_depth, empty_pixels
 from components.shared.data.manifest import CLASSES, CRACK, plain
 from components.shared.errors import InputError
 from components.shared.events import progress
@@ -55,7 +57,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
 
     Args:
         marks: The photos and what is marked on them.
-        tile: Edge of a tile in pixels.
+        tile: Side of a tile in pixels.
         config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
         tag_of: Returns the tag of a file, given its path on this machine.
 
@@ -65,8 +67,8 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     marked = [photo for photo in marks.photos if photo in marks.files]
     if not marked:
         raise InputError(
-            f"{marks.root} has {len(marks.photos)} photos, and no mask or annotation belongs to one of them"
-            f"{_such_as(marks.without_photo)}; give masks and annotated images the names of the photos"
+            f"{marks.root} has {len(marks.photos)} photos, but no mask or annotation has the name of one of them"
+            f"{_such_as(marks.without_photo)}; rename the masks, or correct the names of photos in the annotations"
         )
 
     rows: list[tuple] = []
@@ -74,11 +76,12 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     labels: Counter[int | None] = Counter()
     outside: list[str] = []
     crossing: list[str] = []
+    used_bits: list[int] = []
     with listening() as messages:
         for number, photo in enumerate(marked):
             progress(number, len(marked), "reading photos")
             try:
-                own, in_between, reaching_out = _tiles_of(marks, photo, tile, config, messages)
+                own, in_between, reaching_out, bits = _tiles_of(marks, photo, tile, config, messages)
             except ImageError as error:
                 refused.append((photo, str(error)))
                 continue
@@ -90,14 +93,19 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
             labels.update(row[1] for row in own)
             labels[None] += in_between
             outside += [photo] * bool(reaching_out)
+            used_bits.append(bits)
             crossing += [photo] * bool(marks.crossing_shapes(photo))
 
     _check_refused(marks, marked, refused, config)
+    understood = [_understood(marks, marked, tile, labels)]
+    scaled = used_bits_counts(used_bits)
+    if scaled:
+        understood.append(scaling_note("photos", scaled))
     table = pd.DataFrame(rows, columns=[*FILE_TYPES, "tag"], dtype=object)
     return PhotoTiles(
         files=as_files(table).astype({"tag": "str"}),
         refused=refused,
-        understood=[_understood(marks, marked, tile, labels)],
+        understood=[*understood, *own_split(marked)],
         warnings=list(_warnings(marks, outside, crossing)),
     )
 
@@ -107,7 +115,7 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
 
     Args:
         marks: The photos and what is marked on them.
-        tile: Edge of a tile in pixels.
+        tile: Side of a tile in pixels.
         files: Rows of `PhotoTiles.files`.
         folder: Where to write the files.
 
@@ -124,13 +132,19 @@ def cut_tiles(marks: Marks, tile: int, files: pd.DataFrame, folder: Path) -> Non
         try:
             _cut(marks, photo, tile, tiles, folder)
         except (ImageError, FileNotFoundError) as error:
-            raise InputError(f"{marks.root / photo} was changed during the ingestion: {error}; run it again") from error
+            raise InputError(
+                f"{marks.root / photo} was changed during the ingestion: {error}; run the ingestion again"
+            ) from error
 
 
 def _tiles_of(
     marks: Marks, photo: str, tile: int, config: IngestConfig, messages: Messages
-) -> tuple[list[tuple], int, int]:
-    """Return the rows of a photo's tiles, the number of tiles left out, and the number of shapes beyond its edge.
+) -> tuple[list[tuple], int, int, int]:
+    """Decode a photo and list its tiles.
+
+    Returns:
+        The rows of the tiles, the number of unused tiles, the number of shapes that go beyond the photo's edge, and the
+        bits that the photo was scaled from (0 if it was not scaled).
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.
@@ -138,29 +152,30 @@ def _tiles_of(
     data = (marks.root / photo).read_bytes()
     check_header(data, config)
     before = messages.size()
-    image = decode(data)
+    image, used_bits = decode_with_depth(data)
     damage = messages.damage_since(before)
     if damage:
         raise ImageError(f"not a whole image: {damage}")
     height, width = image.shape[:2]
     if min(width, height) < tile:
         raise ImageError(
-            f"too small: {width}x{height} pixels, and a tile has {tile}x{tile}; choose smaller tiles with ?tile="
+            f"too small: {width}x{height} pixels, and a tile has {tile}x{tile}; choose smaller tiles with the "
+            "option ?tile=PIXELS"
         )
 
     cracks = marks.cracks(photo, data, image)
     empty = empty_pixels(data)
-    rows, left_out = [], 0
+    rows, unused = [], 0
     for left, top in _corners(width, height, tile):
         area = np.s_[top : top + tile, left : left + tile]
         label = label_of_share(float(cracks[area].mean()))
         if label is None or (empty is not None and empty[area].any()):
-            left_out += 1
+            unused += 1
             continue
         path = f"{photo}@{left},{top}.png"
         mask = f"masks/{path}" if label == CRACK and marks.is_exact(photo) else None
-        rows.append((path, label, UNKNOWN_SURFACE, photo, mask))
-    return rows, left_out, marks.shapes_outside(photo, width, height)
+        rows.append((path, label, UNKNOWN_SURFACE, photo_of_copy(photo) or photo, mask))
+    return rows, unused, marks.shapes_outside(photo, width, height), used_bits
 
 
 def _corners(width: int, height: int, tile: int) -> Iterator[tuple[int, int]]:
@@ -204,8 +219,8 @@ def _understood(marks: Marks, marked: list[str], tile: int, labels: Counter[int 
     by_class = ", ".join(f"{labels[label]} {name}" for label, name in enumerate(CLASSES))
     return (
         f"the layout is photos; {len(marked)} photos with {marks.form} are cut into tiles of {tile} pixels: "
-        f"{by_class}; {labels[None]} tiles are not used, because only a few of their pixels (less than "
-        f"{SMALLEST_CRACK_SHARE:.1%}) are crack, or some pixels are transparent"
+        f"{by_class}; {labels[None]} tiles are not used, because only a few of their "
+        f"pixels (less than {SMALLEST_CRACK_SHARE:.1%}) are crack, or because some pixels are transparent"
     )
 
 
@@ -214,9 +229,9 @@ def _warnings(marks: Marks, outside: list[str], crossing: list[str]) -> Iterator
     kind = "mask" if marks.form == MASKS else "annotation"
     listed = {
         f"photos without {kind}, which are not used": unmarked,
-        f"{kind}s that belong to no photo, or fit several": marks.without_photo,
+        f"{kind}s that belong to no photo, or that fit several photos": marks.without_photo,
         "photos with shapes that are cut off at the edge of the photo": outside,
-        "photos with polygons that cross themselves, so that some places inside are outside": crossing,
+        "photos with polygons that cross themselves, so that parts inside do not count as crack": crossing,
         "files that are not annotations and are not used": marks.unused,
     }
     for what, names in listed.items():
@@ -225,4 +240,4 @@ def _warnings(marks: Marks, outside: list[str], crossing: list[str]) -> Iterator
 
 
 def _such_as(names: list[str]) -> str:
-    return f" ({len(names)} belong to none, such as {names[0]})" if names else ""
+    return f" ({len(names)} have other names, such as {names[0]})" if names else ""

@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from components.ingest.sources.file_table import as_files, folder_of, name_of, with_photos
-from components.ingest.sources.folder_listing import files_below, files_in, subfolders
+from components.ingest.sources.file_table import as_files, name_of, with_photos
 from components.ingest.sources.layouts import ClassFolder, Layout
 from components.ingest.sources.masks import Candidate, Masks, masks_beside_images, match_masks
-from components.shared.data.image_kinds import is_image, passed_over
+from components.ingest.sources.roboflow import own_split, photo_of_copy
+from components.shared.data.folder_listing import files_below, files_in, subfolders
+from components.shared.data.image_kinds import in_mask_folder, is_image, passed_over
 from components.shared.data.manifest import CLASSES, CRACK
 
 SDNET2018_NAME = re.compile(r"(\d+)-\d+(?:_\d+)?\.")
-# Roboflow makes changed copies of IMG_1.jpg. It names them IMG_1_jpg.rf.HASH.jpg, each with a different hash.
-ROBOFLOW_NAME = re.compile(r"(.+?)(?:_(?:jpe?g|png|bmp|webp|tiff?|heic))?\.rf\.[0-9A-Za-z]+\.\w+", re.IGNORECASE)
 
 
 class Listing(NamedTuple):
@@ -38,32 +37,38 @@ class Listing(NamedTuple):
 def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
     """List the images of the class folders, ordered by path, without hidden files.
 
-    We find the photo of a tile in the tile's name. In SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its surface,
-    and a few names end in _2. IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1. For other names, the photo is
-    unknown.
+    The name of a tile says which photo it was cut from. In SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its
+    surface, and a few names end in _2. In data sets of Roboflow, IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1.
+    For other names, the photo is unknown.
 
     Args:
         layout: The layout of the source.
         group_pattern: Regular expression on the file name. Its first capturing group matches the name of the photo. If
-            a pattern is given, it replaces these rules for names.
+            a pattern is given, it is used instead of the rules above.
 
     Raises:
         InputError: The pattern does not match every name, a name is not UTF-8, a folder cannot be listed, or an image
             has two masks.
     """
-    skipped: list[str] = []
-    beside: list[str] = []
+    inside: list[str] = []
+    masks: list[str] = []
     rows: list[tuple[str, ClassFolder]] = []
     for folder in layout.folders:
         paths = list(files_below(layout.root, folder.path))
-        own = list(filter(is_image, paths))
-        masks_here = set(masks_beside_images(own))
+        own = [path for path in paths if is_image(path) and not in_mask_folder(path)]
+        beside = set(masks_beside_images(own))
 
-        skipped += paths
-        beside += sorted(masks_here)
-        rows += [(path, folder) for path in own if path not in masks_here]
+        inside += paths
+        masks += [path for path in paths if is_image(path) and in_mask_folder(path)]
+        masks += beside
+        rows += [(path, folder) for path in own if path not in beside]
+    for folder_of_masks in layout.mask_folders():
+        paths = list(files_below(layout.root, folder_of_masks))
+        inside += paths
+        masks += filter(is_image, paths)
 
-    found = _match_masks(layout, rows, beside, skipped)
+    candidates = [Candidate(path, folder.path, folder.label) for path, folder in rows]
+    found = match_masks(candidates, sorted(masks))
     table = {
         "path": [path for path, _ in rows],
         "label": [folder.label for _, folder in rows],
@@ -75,38 +80,16 @@ def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
     if group_pattern is not None:
         files = with_photos(files, group_pattern)
 
-    warnings = [*_warnings_of_masks(files, found), *_not_used(layout, skipped)]
+    warnings = [*_warnings_of_masks(files, found), *_not_used(layout, inside)]
     unused = len(found.without_image) + len(found.ambiguous)
     return Listing(files, _understood(layout, rows), warnings, unused)
 
 
-def _match_masks(
-    layout: Layout, rows: Sequence[tuple[str, ClassFolder]], beside: list[str], skipped: list[str]
-) -> Masks:
-    """Find the image of each mask. Files of the mask folders that are not masks are added to `skipped`."""
-    masks = [(path, folder_of(path)) for path in beside]
-    for folder_of_masks in layout.masks:
-        for path in sorted(files_below(layout.root, folder_of_masks)):
-            if is_image(path):
-                masks.append((path, folder_of(path)[len(folder_of_masks) :].strip("/")))
-            else:
-                skipped.append(path)
-    if not masks:
-        return Masks()
-
-    candidates = []
-    for path, folder in rows:
-        inner = folder_of(path)[len(folder.path) :].strip("/")
-        candidates.append(Candidate(path, inner, folder.label))
-    return match_masks(candidates, masks)
-
-
 def _photo(layout: str, path: str, surface: str) -> str | None:
-    name = name_of(path)
-    copy = ROBOFLOW_NAME.fullmatch(name)
-    if copy:
-        return copy[1]
-    match = SDNET2018_NAME.match(name) if layout == "sdnet2018" else None
+    original = photo_of_copy(path)
+    if original:
+        return original
+    match = SDNET2018_NAME.match(name_of(path)) if layout == "sdnet2018" else None
     return f"{surface}/{match[1]}" if match else None
 
 
@@ -116,13 +99,8 @@ def _understood(layout: Layout, rows: Sequence[tuple[str, ClassFolder]]) -> list
     for folder in layout.folders:
         surface = "" if folder.surface == "unknown" else f", {folder.surface}"
         folders.append(f"{folder.path} ({CLASSES[folder.label]}{surface}): {counts[folder]}")
-    understood = [f"the layout is {layout.name}; images by folder: {'; '.join(folders)}"]
-
-    by_split = Counter(folder.split for _, folder in rows if folder.split)
-    if by_split:
-        listed = ", ".join(f"{split} {number}" for split, number in by_split.items())
-        understood.append(f"its own split ({listed}) is not used, because the split step makes a new split")
-    return understood
+    sentence = f"the layout is {layout.name}; images by folder: {'; '.join(folders)}"
+    return [sentence, *own_split(path for path, _ in rows)]
 
 
 def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
@@ -137,7 +115,7 @@ def _warnings_of_masks(files: pd.DataFrame, found: Masks) -> Iterator[str]:
 
 
 def warn_of_missing_masks(files: pd.DataFrame) -> Iterator[str]:
-    """Yield a warning if some images of class crack have a mask and others do not."""
+    """Yield a warning if some images of class crack have a mask and some do not."""
     missing = cracks_without_mask(files)
     if missing:
         yield f"images of class crack without a mask, although others have one: {len(missing)}, such as {missing[0]}"
@@ -153,21 +131,22 @@ def cracks_without_mask(files: pd.DataFrame) -> list[str]:
 def _not_used(layout: Layout, inside: list[str]) -> Iterator[str]:
     """Describe the files that are not ingested. `inside` holds the files of the class folders and the mask folders."""
     used = {folder.path for folder in layout.folders}
-    outer = {folder_of(path) for path in used} | {""}
+    outer = layout.outer_folders()
+    known = {*used, *outer, *layout.mask_folders()}
     files: list[str] = []
     folders: list[str] = []
-    for parent in sorted(outer):
+    for parent in outer:
         files += files_in(layout.root, parent)
         for name in subfolders(layout.root / parent):
             path = f"{parent}/{name}".strip("/")
-            if path not in used | outer and path not in layout.masks:
+            if path not in known:
                 folders.append(path)
 
     images = list(filter(is_image, files))
     if images:
         yield f"images outside the class folders, which are not used: {len(images)}, such as {images[0]}"
     if folders:
-        yield f"folders that are not used, because their names are not those of classes: {', '.join(folders)}"
+        yield f"folders that are not used, because their names are not names of classes: {', '.join(folders)}"
     skipped = passed_over([*inside, *files])
     if skipped:
         yield skipped

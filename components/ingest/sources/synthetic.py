@@ -1,9 +1,10 @@
 """Draw concrete-like tiles with and without cracks. Use them for a first run and for tests, never for a real model.
 
 Five tiles form a photo and share concrete, light and camera. A photo has only five tiles, so that even a small data set
-has enough photos for intervals over photos. One to four of the five tiles are cracked, so the photo is a weak predictor
-of the label. All tiles, cracked or not, have the same kinds of marks (`synthetic_marks.py`). So a dark pixel or a line
-is not enough to find a crack. A crack differs from these marks by its jagged, branching, tapering shape.
+has enough photos for confidence intervals, which need many photos. One to four of the five tiles are cracked, so the
+photo is a weak predictor of the label. All tiles, cracked or not, have the same kinds of marks
+(`synthetic_marks.py`). So a dark pixel or a line is not enough to find a crack. A crack differs from these marks by its
+jagged, branching, tapering shape.
 """
 
 from collections.abc import Iterator
@@ -24,8 +25,8 @@ from components.ingest.sources.synthetic_surface import (
 )
 
 TILES_PER_PHOTO = 5
-SMALLEST_CRACK_SHARE_OF_TILE = 0.006  # 100 of the 128 x 128 pixels
-MOST_MARKS_IN_A_TILE = 5
+SMALLEST_CRACK_SHARE_OF_TILE = 0.006  # about 100 of 128 x 128 pixels
+MAX_MARKS_IN_A_TILE = 5
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def draw_dataset(images: int, seed: int, size: int = 128) -> Iterator[Tile]:
     Args:
         images: Number of tiles.
         seed: Any integer from 0.
-        size: Edge of a tile in pixels.
+        size: Side of a tile in pixels.
     """
     for first in range(0, images, TILES_PER_PHOTO):
         number = first // TILES_PER_PHOTO
@@ -76,14 +77,14 @@ def _draw_tile(
     canvas = Canvas(size, size, size)
     tint = np.ones((size, size, 3), np.float32)
     brightness = draw_surface(rng, scene, canvas)
-    number = min(rng.poisson(scene.marks), MOST_MARKS_IN_A_TILE)
+    number = min(rng.poisson(scene.marks), MAX_MARKS_IN_A_TILE)
     for name in choose_marks(rng, scene.surface, number):
         brightness = brightness * draw_mark(name, rng, scene, canvas, tint)
 
     mask = None
     if cracked:
         coverage = _crack_coverage(rng, canvas)
-        while coverage.mean() < SMALLEST_CRACK_SHARE_OF_TILE:  # draw again if the crack left the tile too early
+        while coverage.mean() < SMALLEST_CRACK_SHARE_OF_TILE:  # too little of the crack is inside the tile
             coverage = _crack_coverage(rng, canvas)
         brightness = brightness * crack_shade(rng, scene, canvas, coverage)
         mask = coverage > CRACK_COVERAGE

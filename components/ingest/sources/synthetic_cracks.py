@@ -6,8 +6,8 @@ from scipy.signal import lfilter
 
 from components.ingest.sources.synthetic_surface import Canvas, Scene, stroke
 
-CRACK_WIDTHS = (1.3, 3.4)  # of the widest place, in pixels of a tile of 128 x 128
-CRACK_COVERAGE = 0.25  # a pixel belongs to the crack's mask if the crack covers more of it
+CRACK_WIDTHS = (1.3, 3.4)  # range of a crack's largest width, in pixels of a tile of 128 x 128
+CRACK_COVERAGE = 0.25  # a pixel belongs to the crack's mask if the crack covers more than this share of the pixel
 
 
 def walk(
@@ -28,8 +28,8 @@ def walk(
         length: Length of the line, pixels.
         widest: Width at the start, pixels.
         canvas: The canvas.
-        memory: How much of a change of direction remains after a step, 0 to 1. For a long line, it must be below 1.
-            Otherwise the line turns back.
+        memory: The share of a change of direction that remains after one more step, 0 to 1. For a long line, it must
+            be below 1. Otherwise the line turns back.
 
     Returns:
         Points, float (n, 2), and the widths of the segments between them, float (n - 1,), all in pixels.

@@ -1,6 +1,6 @@
 """Draw marks on concrete that look like cracks: joints, formwork lines, scratches, roots, stains, water lines, shadows.
 
-Each mark is a factor of the brightness, an array (height, width).
+A mark is an array (height, width). The brightness of the concrete is multiplied by it.
 """
 
 import cv2
@@ -8,14 +8,15 @@ import numpy as np
 
 from components.ingest.sources.synthetic_surface import Canvas, Scene, blurred, noise, stroke
 
-# The marks that can cross a whole photo, and how often each mark occurs on each surface.
+# The marks that can cross a whole photo.
 LONG_MARKS = ("joint", "formwork", "shadow")
 _NAMES = ("joint", "formwork", "scratch", "fibre", "stain", "waterline", "shadow", "chip")
+# For each surface, how often each mark of `_NAMES` occurs, compared with the other marks.
 _RATES = {"deck": (6, 1, 3, 1, 2, 1, 2, 5), "pavement": (7, 0, 3, 1, 2, 1, 2, 5), "wall": (4, 6, 2, 1, 2, 1, 2, 4)}
 
 
 def choose_marks(rng: np.random.Generator, surface: str, number: int) -> np.ndarray:
-    """Choose the names of marks, as often as they occur on the surface. The names are those of `draw_mark`."""
+    """Choose marks at random, and return their names. Marks that are frequent on the surface are chosen more often."""
     odds = np.array(_RATES[surface], dtype=float)
     return rng.choice(_NAMES, size=number, p=odds / odds.sum())
 

@@ -22,9 +22,9 @@ from components.ingest.sources.synthetic_surface import (
     stroke,
 )
 
-MOST_CRACKS = 4
+MAX_CRACKS = 4
 HAIRLINE_SHARE = 0.35
-HAIRLINE_WIDTHS = (0.7, 1.3)  # of the widest place, in pixels of a tile of 128 x 128
+HAIRLINE_WIDTHS = (0.7, 1.3)  # range of a hairline crack's largest width, in pixels of a tile of 128 x 128
 CRACK_MEMORY = 0.97
 TILES_BETWEEN_BRANCHES = 3
 LONG_MARKS_PER_PHOTO = 1.5
@@ -57,7 +57,7 @@ def draw_photo(number: int, seed: int, width: int = 3000, height: int = 2000, ti
         seed: Any integer from 0.
         width: Pixels.
         height: Pixels.
-        tile: Edge of a tile in pixels. Textures, marks and cracks are as large as in a synthetic tile of this size.
+        tile: Side of a tile in pixels. Textures, marks and cracks are as large as in a synthetic tile of this size.
     """
     rng = np.random.default_rng([seed, number, _STREAM])
     scene = draw_scene(rng, SURFACES[number % len(SURFACES)])
@@ -69,7 +69,7 @@ def draw_photo(number: int, seed: int, width: int = 3000, height: int = 2000, ti
     _draw_short_marks(rng, scene, canvas, brightness, tint)
 
     mask = np.zeros((height, width), bool)
-    for _ in range(rng.integers(0, MOST_CRACKS + 1)):
+    for _ in range(rng.integers(0, MAX_CRACKS + 1)):
         coverage = _crack_coverage(rng, canvas)
         brightness *= crack_shade(rng, scene, canvas, coverage)
         mask |= coverage > CRACK_COVERAGE

@@ -26,7 +26,7 @@ class Canvas:
 
     Attributes:
         height, width: Pixels.
-        tile: Edge of a tile in pixels. Textures, marks and cracks are as large as in a tile of this size.
+        tile: Side of a tile in pixels. Textures, marks and cracks are as large as in a tile of this size.
     """
 
     height: int
@@ -62,11 +62,11 @@ class Scene:
         surface: deck, pavement or wall.
         colour: Mean RGB, 0 to 255, with the colour cast of the camera.
         relief: Amplitude of the fine lit texture, a fraction of the mean brightness.
-        mottle: Amplitude of the slow blotches.
+        mottle: Amplitude of large, soft blotches.
         aggregate: Amplitude of the visible stones.
         pores: Mean number of air holes in a tile.
         light: Direction that the light comes from, radians.
-        gradient: Brightness lost from one edge of the tile to the other, a fraction.
+        gradient: Brightness lost from one edge of the tile or photo to the other, a fraction.
         blur: Standard deviation of the lens blur, pixels.
         noise: Standard deviation of the sensor noise, grey levels.
         depth: Darkness of a typical line (crack, joint or scratch), a fraction of the brightness.
@@ -133,8 +133,8 @@ def expose(
 
     Args:
         rng: The generator of the tile or photo.
-        scene: The scene.
-        canvas: The canvas.
+        scene: The scene, which has the colour, the blur and the noise.
+        canvas: The canvas of the brightness, or a larger canvas that contains it.
         brightness: float (height, width).
         tint: float32 (height, width, 3), a factor of the colour.
 

@@ -21,16 +21,17 @@ NAMES_OF_COLUMN = {
 }
 REQUIRED, OPTIONAL = ["path", "label"], ["group", "surface", "mask"]
 NAMES_OF_INDEX = ("", "index", "unnamed0", "id", "no", "nr", "number")
+NAMELESS = "Unnamed: "  # pandas gives such a name to a column without a name
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-SEPARATOR_LINE = "sep="  # the first line of some tables of Excel, followed by the separator
+SEPARATOR_LINE = "sep="  # some tables of Excel begin with a line of this text and the separator
 
 
 class Reading(NamedTuple):
-    """A table whose columns have our names, and sentences for the user that say how we read it."""
+    """A table whose columns have our names, and sentences for the user that say how we read the table."""
 
     table: pd.DataFrame
     understood: list[str]
@@ -53,12 +54,18 @@ def read_csv(data: bytes, where: str) -> Reading:
 
 
 def name_columns(table: pd.DataFrame, where: str) -> Reading:
-    """Give the columns our names, and drop a column that only numbers the rows.
+    """Give the columns our names. Drop empty rows, nameless empty columns, and a column that only numbers the rows.
+
+    The index of a row is the number of rows before it, empty rows included.
 
     Raises:
         InputError: A required column is missing, two columns have the same meaning, or we do not know the
             meaning of a column.
     """
+    table = table.reset_index(drop=True).dropna(how="all")
+    nameless = [column for column in table.columns if str(column).startswith(NAMELESS) and table[column].isna().all()]
+    table = table.drop(columns=nameless)
+
     column_of_name: dict[str, str] = {}
     unknown, dropped = [], []
     for column in table.columns:
@@ -86,7 +93,7 @@ def name_columns(table: pd.DataFrame, where: str) -> Reading:
 
 
 def _decoded(data: bytes) -> tuple[str, str]:
-    """Return the text and the name of its encoding. Spreadsheets write UTF-8, UTF-16, or the code page of Windows."""
+    """Return the text and the name of its encoding. Spreadsheets write UTF-8, UTF-16 or Windows code page 1252."""
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return data.decode(encoding), "UTF-8" if mark == codecs.BOM_UTF8 else "UTF-16"

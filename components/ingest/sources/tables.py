@@ -1,4 +1,4 @@
-"""Read a source that is a CSV or Parquet table. It has one row for each image, with paths relative to its folder."""
+"""Read a source that is a CSV or Parquet table: one row for each image, with paths relative to the table's folder."""
 
 import io
 import os
@@ -15,6 +15,7 @@ from components.ingest.sources.table_columns import Reading, name_columns, read_
 from components.shared.data.class_names import class_of_label
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
+from components.shared.regular_file import require_file
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 PLAIN_LABELS = ("0", "1", *CLASSES)
@@ -40,8 +41,8 @@ def read_table(path: Path) -> Listing:
 
     files: dict[str, dict[str, Any]] = {}
     labels: Counter[tuple[str, int]] = Counter()
-    for number, row in enumerate(table.to_dict("records"), start=1):
-        where = f"{path}, row {number}"
+    for index, row in zip(table.index, table.to_dict("records"), strict=True):
+        where = f"{path}, row {index + 1}"
         file = _file(row, where, path.parent)
         if file["path"] in files:
             raise InputError(f"{where}: the path {file['path']} occurs twice; keep only one row for it")
@@ -57,6 +58,7 @@ def read_table(path: Path) -> Listing:
 
 def _read(path: Path) -> Reading:
     try:
+        require_file(path)
         data = path.read_bytes()
         if path.suffix.lower() == ".parquet":
             return name_columns(pd.read_parquet(io.BytesIO(data)), str(path))
@@ -77,7 +79,7 @@ def _labels_understood(labels: Counter[tuple[str, int]]) -> list[str]:
 
 
 def _file(row: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
-    """Check a row and convert it to the columns of `FILE_TYPES`."""
+    """Check a row of the table, and convert it to the columns of `FILE_TYPES`."""
     cells: dict[str, str | None] = {}
     for name, value in row.items():
         cells[name] = None if value is None else str(value).strip() or None
@@ -113,11 +115,11 @@ def _existing(path: str, where: str, folder: Path) -> str:
     In a table that was made on Windows, the path can have backslashes instead of slashes.
 
     Raises:
-        InputError: There is no such file, or there is one with backslashes and another one with slashes.
+        InputError: There is no such file, or there are two: one with backslashes in its name, and one with slashes.
     """
     with_slashes = path.replace("\\", "/")
     files = _files(folder, path, with_slashes)
-    if not files:  # an accent can be written in two ways
+    if not files:  # an accented letter can be one character or two
         files = _files(folder, *(unicodedata.normalize(form, with_slashes) for form in ("NFC", "NFD")))
     if not files:
         raise InputError(f"{where}: there is no file {folder / path}; correct the row, or add the file")

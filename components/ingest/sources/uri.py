@@ -8,11 +8,15 @@
 | table of files | `/data/tiles.csv`, `/data/tiles.parquet`: columns path, label, and optionally group, surface, mask |
 | synthetic tiles | `synthetic://?images=600&seed=1&size=128` |
 
-The options `layout`, `group_pattern`, `source` (a name for the source), `tile` (edge of the tiles that we cut from
-photos, in pixels) and `classes` (what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`)
-follow a `?` and are joined by `&`. In options and after `file://`, write commas, spaces and the
-characters `% & # ?` as %2C, %20 and so on. If the whole data URI is the path of an existing file or folder, it is one
-source, and special characters in it have no meaning.
+Options follow a `?` and are joined by `&`:
+
+- `layout` and `group_pattern`: as the parameters of ingestion with these names, but for this source only.
+- `source`: a name for the source.
+- `tile`: the side of the tiles that we cut from photos, in pixels.
+- `classes`: what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`.
+
+In options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
+data URI is the path of an existing file or folder, it is one source, and special characters in it have no meaning.
 """
 
 import re
@@ -26,9 +30,14 @@ from components.ingest.sources.layouts import EXPECTED
 from components.shared.config import PhotoPattern
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
+from components.shared.regular_file import reason, require_file
 
 OPTIONS = ("layout", "group_pattern", "source", "tile", "classes")
 TILE_SIZES = range(32, 2049)
+SYNTHETIC_DEFAULTS = {"images": 600, "seed": 1, "size": 128}
+SYNTHETIC_SIZES = range(32, 1025)
+MAX_SYNTHETIC_IMAGES = 100_000
+MAX_DIGITS = 18
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 KINDS = "a folder, a zip or tar archive, a .csv or .parquet table, s3://, https:// or synthetic://?images=600&seed=1"
 
@@ -39,10 +48,10 @@ class SourceUri:
 
     Attributes:
         text: The source as the user wrote it, for messages.
-        scheme: s3, https, http or synthetic; "" for a path.
+        scheme: s3, https, http or synthetic; "" for a path on this machine.
         location: The path, or the URI without options and fragment.
-        options: The options that the user gave: name, one of `OPTIONS` -> value.
-        settings: The parameters of a synthetic source, such as images: name -> value.
+        options: The options that the user gave: name -> value. `OPTIONS` lists the possible names.
+        settings: The parameters of a synthetic source: images, seed and size. It is empty for other sources.
         sha256: The checksum of a web archive, 64 hex digits; "" for other sources.
     """
 
@@ -50,7 +59,7 @@ class SourceUri:
     scheme: str
     location: str
     options: dict[str, str] = field(default_factory=dict)
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, int] = field(default_factory=dict)
     sha256: str = ""
 
 
@@ -58,7 +67,8 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
     """Parse a data URI.
 
     Raises:
-        InputError: The data URI is empty, or a source has an unknown kind, an unknown option, or no checksum.
+        InputError: The data URI is empty, or a source has an unknown kind, or an unknown or wrong option, or an archive
+            from the web has no checksum.
     """
     if not data_uri.strip():
         raise InputError(f"data is {data_uri!r}, which contains no source; give {KINDS}")
@@ -80,18 +90,24 @@ def absolute_sources(data_uri: str) -> str:
     Sources that are not paths are unchanged.
 
     Raises:
-        InputError: A path does not exist, or `parse_sources` raises.
+        InputError: A path does not exist or is a pipe, socket or device, or `parse_sources` raises.
     """
     return ",".join(absolute(source) for source in parse_sources(data_uri))
 
 
 def absolute(source: SourceUri) -> str:
-    """Return one source's URI with an absolute path. Raise `InputError` if its path does not exist."""
+    """Return one source's URI with an absolute path. Raise `InputError` if its path cannot be read."""
     if source.scheme:
         return source.text
     path = Path(source.location).expanduser()
     if not _exists(path):
-        raise InputError(f"data {source.location} does not exist; check the path, or name {KINDS}")
+        raise InputError(f"data {source.location} does not exist; check the path, or give {KINDS}")
+
+    if not path.is_dir():
+        try:
+            require_file(path)
+        except OSError as error:
+            raise InputError(f"data {source.location} cannot be read: {reason(error)}; give {KINDS}") from error
 
     path = path.resolve()
     needs_quoting = re.search(r"[,\s?]", str(path))
@@ -119,11 +135,7 @@ def _parse(text: str) -> SourceUri:
     _check_options(text, options)
 
     if scheme == "synthetic":
-        settings = {}
-        for pair in others:
-            name, _, value = pair.partition("=")
-            settings[name] = value
-        return SourceUri(text, scheme, location, options, settings)
+        return SourceUri(text, scheme, location, options, _synthetic_settings(text, location, others))
     if scheme in ("https", "http"):
         # The address can have its own query.
         if others:
@@ -176,10 +188,14 @@ def _check_options(text: str, options: dict[str, str]) -> None:
 
 
 def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:
-    """Return what class names mean, by the option `classes`: name -> crack or no_crack.
+    """Return the meanings of class names that the option `classes` gives: name -> crack or no_crack.
+
+    Args:
+        text: The source as the user wrote it, for messages.
+        options: The options of the source.
 
     Raises:
-        InputError: The option is not in its form. `text` is the source as the user wrote it.
+        InputError: The option does not have the form NAME:crack;NAME:no_crack.
     """
     meanings: dict[str, str] = {}
     for pair in options.get("classes", "").split(";") if "classes" in options else []:
@@ -191,6 +207,33 @@ def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:
             )
         meanings[name] = meaning
     return meanings
+
+
+def _synthetic_settings(text: str, location: str, pairs: list[str]) -> dict[str, int]:
+    given = {}
+    before_query = location.removeprefix("synthetic://").strip("/")
+    wrong = [before_query] if before_query else []
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        is_number = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
+        if name in SYNTHETIC_DEFAULTS and is_number:
+            given[name] = int(value)
+        else:
+            wrong.append(f"{name}={value}")
+    if wrong:
+        raise InputError(
+            f"data is {text!r}: it must not contain {', '.join(wrong)}; write "
+            "synthetic://?images=600&seed=1&size=128, with whole numbers only"
+        )
+
+    settings = SYNTHETIC_DEFAULTS | given
+    if not 1 <= settings["images"] <= MAX_SYNTHETIC_IMAGES or settings["size"] not in SYNTHETIC_SIZES:
+        raise InputError(
+            f"data is {text!r}: images is {settings['images']} and size is {settings['size']}; images must be a "
+            f"number from 1 to {MAX_SYNTHETIC_IMAGES}, and size from {SYNTHETIC_SIZES.start} to "
+            f"{SYNTHETIC_SIZES.stop - 1}"
+        )
+    return settings
 
 
 def _checksum(text: str, scheme: str, fragment: str) -> str:

@@ -22,7 +22,10 @@ _held: dict[Path, IO[str]] = {}
 
 
 def use(version: Path) -> None:
-    """Mark a data set version as in use until this process and its forks end. Its folder may not exist yet."""
+    """Mark a data set version as in use until this process and its forks end.
+
+    `version` is the folder of the data set version. It may not exist yet.
+    """
     file = open(_mark(version), "a")  # noqa: SIM115 - stays open on purpose
     fcntl.flock(file, fcntl.LOCK_SH)
     os.utime(_mark(version))

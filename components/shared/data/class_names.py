@@ -19,7 +19,7 @@ def simple_name(text: str) -> str:
 
 
 def class_of_folder(name: str) -> int | None:
-    """Return the label, 0 or 1, that a folder's name means. Return None if it is not the name of a class."""
+    """Return the label, 0 or 1, that a folder's name stands for. Return None if it is not the name of a class."""
     simple = simple_name(name)
     if simple in CRACK_NAMES | POSITIVE_NAMES:
         return CRACK
@@ -29,7 +29,7 @@ def class_of_folder(name: str) -> int | None:
 
 
 def class_of_label(text: str) -> int | None:
-    """Return the label, 0 or 1, that a table's cell means. Return None if the meaning is not clear.
+    """Return the label, 0 or 1, that a cell of a table stands for. Return None if this is not clear.
 
     A cell can be the name of a class, a number (such as 1, 1.0 or 1,0) or a word such as yes or TRUE.
     """

@@ -1,13 +1,14 @@
-"""The answers that people gave about tiles: a list in the store. Entries are only added to it.
+"""Read and write the answers that people gave about tiles. The store contains a list of them, which only grows.
 
-An entry is one import of answers, or the rollback of one import. It is the object `corrections/ID.json`, where ID is
-the digest of its content. No entry is changed or deleted. Concurrent imports write different objects, so none is lost.
+An entry of the list is one import of answers, or the rollback of one import. It is the object `corrections/ID.json`,
+where ID is the digest of its content. No entry is changed or deleted. Concurrent imports write different objects, so no
+import is lost.
 
-A tile is known by its sample_id, the sha256 of the bytes of its file. So an answer stays with its tile if the file is
-renamed or copied.
+The sample_id identifies a tile. It is the sha256 of the bytes of the tile's file. So an answer still belongs to its
+tile if the file is renamed or copied.
 
-A person can sign an entry with a private key. If the parameter `ingest.correction_keys` names the public keys of
-people, ingestion applies only what these people signed. So nobody who can only write to the store can change labels.
+A person can sign an entry with a private key. If the parameter `ingest.correction_keys` contains public keys of people,
+ingestion applies only entries that these people signed. So write access to the store is not enough to change labels.
 """
 
 import datetime
@@ -56,7 +57,7 @@ class Entry:
 
     Attributes:
         by: Name of the person who answered, or who rolled an import back.
-        at: When the entry was added: UTC, ISO 8601, with microseconds.
+        at: Time when the entry was added, in UTC, as ISO 8601 with microseconds.
         why: The reason; may be empty for an import.
         answers: The answers; empty for a rollback.
         rolls_back: ID of the entry that this entry rolls back; "" for an import.
@@ -85,12 +86,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Standing:
-    """The answers that count: of each person the last one about a tile, without the imports that were rolled back.
+    """The answers that count. If a person answered several times about a tile, only the last answer counts.
+
+    The answers of an import that was rolled back do not count.
 
     Attributes:
         agreed: Table with the columns COLUMNS, one row for each tile about which all people agree. `by` joins the names
-            of these people, and the other columns are those of the last answer.
-        disputed: The same columns, one row for each answer, for the tiles about which people disagree.
+            of these people, and the other columns are from the last answer.
+        disputed: Table with the same columns, for the tiles about which people disagree. There is one row for each
+            answer.
         digest: Digest of the whole list. It changes with every new entry.
     """
 
@@ -100,7 +104,7 @@ class Standing:
 
 
 def now() -> str:
-    """Return the time as `Entry.at` gives it."""
+    """Return the current time in the format of `Entry.at`."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
 
 
@@ -110,19 +114,19 @@ def add_entry(store: Store, entry: Entry) -> None:
 
 
 def signed(entry: Entry, key: Ed25519PrivateKey) -> Entry:
-    """Return the entry with a signature."""
+    """Return the entry, signed with a private key."""
     return replace(entry, signature=sign(entry.signed_text, key))
 
 
 def separate_unsigned(entries: list[Entry], keys: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
-    """Separate the entries that count from those that their person did not sign.
+    """Separate the entries that have a valid signature of their person from all other entries.
 
     Args:
         entries: Entries of the list.
-        keys: Name of a person -> public key, as `public_key_from` reads it. If it is empty, all entries count.
+        keys: Name of a person -> public key, as `public_key_from` reads it. If it is empty, entries need no signature.
 
     Returns:
-        The entries that count, and the others, both in the given order.
+        The entries that count, and the entries without a valid signature, both in the given order.
     """
     if not keys:
         return entries, []
@@ -142,7 +146,7 @@ def read_entries(store: Store) -> list[Entry]:
     """Return all entries, the oldest first.
 
     Raises:
-        DamagedObjectError: An entry is not what was written.
+        DamagedObjectError: The content of an entry does not match its digest.
     """
     keys = [key for key, _ in store.list(f"{FOLDER}/")]
     with ThreadPoolExecutor(THREADS) as pool:
@@ -154,7 +158,7 @@ def find_import(entries: list[Entry], name: str) -> Entry:
     """Return the import whose ID begins with `name`.
 
     Raises:
-        InputError: No import or several imports have such an ID, or the import is rolled back already.
+        InputError: No import or several imports have such an ID, or the import was rolled back.
     """
     found = [entry for entry in entries if name and entry.id.startswith(name) and not entry.rolls_back]
     if len(found) != 1:

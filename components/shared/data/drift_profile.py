@@ -1,8 +1,8 @@
 """Make, write and read drift profiles. A drift profile describes a set of images, so that sets can be compared.
 
-A profile is one parquet file. The drift step writes the profile of the training sample, which is stored with the
-registered model version. The collect step writes the profile of production images. The same code computes both
-profiles, and the file records the version of the features.
+A profile is one parquet file. The drift step writes the profile of a sample of the training images. This profile is
+stored with the registered model version. The collect step writes the profile of production images. The same code
+computes both profiles, and each file contains the version of the features.
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ class Profile:
 
     Attributes:
         groups: str (n,), group (photo) of each image.
-        features: float64 (n, COLUMNS): the image features, the network's P(crack), and its confidence, which is the
-            probability of its answer.
+        features: float64 (n, COLUMNS): the image features, the network's P(crack), and the network's confidence, which
+            is the larger of P(crack) and 1 - P(crack).
         embeddings: float32 (n, d), the network's embeddings.
-        slices: str (n, any). Each column, such as "surface", has a value for each image, or "" if the value is not
-            known.
+        slices: Table of str with n rows and any number of columns. Each column, such as "surface", has a value for each
+            image, or "" if the value is not known.
         model: sha256 of the network's model.safetensors.
     """
 
@@ -77,7 +77,7 @@ def make_profile(
         image_features: float (n, FEATURES), from `describe_images`.
         p_crack: float (n,), the network's P(crack).
         embeddings: float (n, d), the network's embeddings.
-        slices: (n, any), as in `Profile`.
+        slices: Table with n rows, as in `Profile`.
         model: sha256 of the network's model.safetensors.
     """
     confidence = np.maximum(p_crack, 1 - p_crack)
@@ -125,8 +125,8 @@ def read_profile(path: str | Path) -> Profile:
     if version != str(VERSION):
         raise InputError(
             f"the drift profile {path} has image features of version {version}, but this code computes version "
-            f"{VERSION}, and the two cannot be compared; run crack-training with this code, and promote the model "
-            "version that it registers"
+            f"{VERSION}. Profiles with different versions cannot be compared; run crack-training with this code, and "
+            "promote the model version that it registers"
         )
 
     width = table.schema.field("embedding").type.list_size

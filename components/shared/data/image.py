@@ -1,4 +1,4 @@
-"""Decode image files to arrays. No other module opens an image file.
+"""Decode image files to arrays. All steps use this module. Only the inspect step reads large TIFF files in another way.
 
 Pillow tries only the formats in FORMATS. Without this list, Pillow would start the program Ghostscript for a file with
 EPS content, even if the file's name ends in .jpg.
@@ -8,39 +8,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.shared.data.image_depth import (
+    Decoded,
+    decode_deep,
+    decode_with_opencv,
+    is_deep,
+    tiff_tag,
+    to_eight_bits,
+)
 from components.shared.data.image_kinds import FORMATS
 from components.shared.data.image_structure import (
     JPEG,
     MAX_PIXELS,
     PNG,
+    TIFF_STARTS,
     ImageError,
+    check_frames,
     check_heif_sizes,
     check_png,
     check_size,
+    check_tiff,
     size_in_header,
-    tiff_pages,
     without_trailing_data,
 )
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The numbers of bits that an image in a 16-bit file may really use; see `_to_eight_bits`.
-USED_BITS = (8, 10, 12, 14, 16)
 THUMBNAIL_JPEG_QUALITY = 80
 
 EXIF_ORIENTATION = 274
 UPRIGHT = 1
-TIFF_BITS_PER_SAMPLE, TIFF_PHOTOMETRIC, TIFF_PLANAR_CONFIGURATION = 258, 262, 284
+TIFF_PHOTOMETRIC = 262
 TIFF_NO_DATA = 42113  # GDAL's tag: the value of pixels without data, as text
 TIFF_WHITE_IS_ZERO = 0
-TIFF_SEPARATE_PLANES = 2
 # Major brands of HEIF files that hold a sequence of images (ISO/IEC 23008-12, annex B).
 HEIF_SEQUENCES = (b"hevc", b"hevx", b"hevm", b"hevs", b"msf1")
 
@@ -52,14 +59,11 @@ class Header(NamedTuple):
         format: One of FORMATS. A photo with several views (MPO) counts as JPEG.
         width: Width in pixels, before the EXIF orientation is applied.
         height: Height in pixels, before the EXIF orientation is applied.
-        frames: Number of frames of an animation, or number of pages of a document. It is 1 for a photo. Other views in
-            an MPO file, other images in a HEIF file, and overviews and masks in a TIFF file do not count.
     """
 
     format: str
     width: int
     height: int
-    frames: int
 
 
 def read_header(data: bytes) -> Header:
@@ -70,16 +74,17 @@ def read_header(data: bytes) -> Header:
     """
     with open_image(data) as image:
         image_format = "JPEG" if image.format == "MPO" else str(image.format)
-        return Header(image_format, image.width, image.height, _frames(image, data))
+        return Header(image_format, image.width, image.height)
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:
-    """Decode an image file in one of the FORMATS. If a file contains several images, decode the first image.
+    """Decode a photo in one of the FORMATS. Animations and documents with several pages are refused.
 
-    In a HEIF file, the first image is the one that the file names as its primary image.
+    Other views in an MPO file, other images in a HEIF file, and overviews and masks in a TIFF file are ignored. In a
+    HEIF file, the photo is the image that the file names as its primary image.
 
     EXIF orientation is applied. Grey, palette and CMYK images become RGB, and an alpha channel is dropped. 16-bit
-    values are scaled by the number of bits that the image really uses (see `_to_eight_bits`).
+    values are scaled by the number of bits that the image really uses (see `to_eight_bits`).
 
     OpenCV decodes JPEG and PNG files. OpenCV is fast, but it fills missing parts with grey and reports no error. So we
     check the end of a JPEG and the checksums of a PNG ourselves. Pillow decodes all other files, and the files that
@@ -93,9 +98,15 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is not whole, has more than MAX_PIXELS, or does not
-            define which value is white.
+        ImageError: The file is not an image in one of the FORMATS, is damaged, has more than MAX_PIXELS, has several
+            frames or pages, does not begin with the photo in full resolution (TIFF), or does not define which value is
+            white.
     """
+    return decode_with_depth(data).pixels
+
+
+def decode_with_depth(data: bytes) -> Decoded:
+    """Decode a photo as `decode` does. Also return how many bits the image uses, if it was scaled to 8 bits."""
     if data.startswith(PNG):
         check_png(data)
     elif data.startswith(JPEG):
@@ -104,10 +115,17 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     size = size_in_header(data)
     if size is not None:
         check_size(*size)
-        image = _decode_with_opencv(data)
-        if image is not None:
-            return image
+        values = decode_with_opencv(data)
+        if values is not None:
+            return to_eight_bits(values)
     return _decode_with_pillow(data)
+
+
+def decode_filled(data: bytes) -> NDArray[np.uint8]:
+    """Decode a photo as `decode` does. Also raise ImageError if some of its pixels show nothing."""
+    image = decode(data)
+    check_no_empty_pixels(data)
+    return image
 
 
 def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
@@ -117,10 +135,10 @@ def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask. A pixel is true if it is brighter than half of the brightest pixel.
+    """Decode a mask. A pixel is true if its grey value is above half of the largest grey value.
 
-    So a mask can have the values 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a mask
-    on a transparent background.
+    So the values of a mask can be 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a
+    mask on a transparent background.
 
     Returns:
         bool (H, W); all false for a black image.
@@ -134,29 +152,60 @@ def decode_mask(data: bytes) -> NDArray[np.bool_]:
     return bright if empty is None else bright & ~empty
 
 
+def check_no_empty_pixels(data: bytes) -> None:
+    """Raise ImageError if some pixels show nothing. They would become black areas, whose edges look like cracks."""
+    empty = empty_pixels(data)
+    if empty is not None and empty.any():
+        raise ImageError(
+            f"{int(empty.sum())} of its {empty.size} pixels are transparent or marked as without data; crop the image "
+            "so that it has no such pixels"
+        )
+
+
 def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
     """Find the pixels that show nothing: transparent pixels, and pixels that a TIFF file marks as without data.
+
+    A TIFF file marks them by a mask, or by a value that means "no data".
 
     Returns:
         bool (H, W), upright. None if the file has no transparency and does not mark pixels as without data.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is not whole, or has more than MAX_PIXELS.
+        ImageError: The file is not an image in one of the FORMATS, is damaged, or has more than MAX_PIXELS.
     """
     from PIL import ImageOps
 
     if data.startswith(JPEG):  # a JPEG cannot be transparent
         return None
     with open_image(data) as opened:
-        without_data = _tiff_tag(opened, TIFF_NO_DATA)
-        if without_data is None and not opened.has_transparency_data:
+        masked = _masked_pixels(opened, data) if opened.format == "TIFF" else None
+        no_data = tiff_tag(opened, TIFF_NO_DATA)
+        is_transparent = opened.has_transparency_data
+        if masked is None and no_data is None and not is_transparent:
             return None
+
         upright = ImageOps.exif_transpose(opened)
-        if without_data is None:
-            return np.asarray(upright.convert("RGBA"))[..., 3] == 0
-        pixels = np.asarray(upright)
-        pixels = pixels.reshape(*pixels.shape[:2], -1)
-        return (pixels == float(without_data.strip(" \0"))).all(axis=2)
+        empty = np.zeros((upright.height, upright.width), bool)
+        if masked is not None:
+            empty |= masked
+        if is_transparent:
+            empty |= np.asarray(upright.convert("RGBA"))[..., 3] == 0
+        if no_data is not None:
+            colours = np.asarray(upright.convert("RGB") if is_transparent else upright)
+            values = decode_deep(opened, data) if is_deep(opened, data) else colours
+            empty |= (values.reshape(*empty.shape, -1) == float(no_data.strip(" \0"))).all(axis=2)
+        return empty
+
+
+def _masked_pixels(opened: "Image", data: bytes) -> NDArray[np.bool_] | None:
+    """Return the pixels for which the mask of a TIFF file is 0, upright. Return None if there is no mask."""
+    from tifffile import TiffFile
+
+    with TiffFile(BytesIO(data)) as file:
+        mask = check_tiff(file)
+        if mask is None:
+            return None
+        return turn_upright(mask.asarray() == 0, opened.getexif().get(EXIF_ORIENTATION, UPRIGHT))
 
 
 def orientation(data: bytes) -> int:
@@ -171,7 +220,7 @@ def orientation(data: bytes) -> int:
 
 
 def turn_upright(stored: NDArray, orientation: int) -> NDArray:
-    """Turn or mirror stored pixels, as an EXIF orientation says, so that the image is upright.
+    """Turn or mirror stored pixels so that the image is upright. The EXIF orientation says how.
 
     Args:
         stored: (H, W) or (H, W, channels).
@@ -201,44 +250,32 @@ def thumbnail(image: NDArray[np.uint8], longest: int) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_JPEG_QUALITY])[1].tobytes()
 
 
-def _decode_with_opencv(data: bytes) -> NDArray[np.uint8] | None:
-    """Decode with OpenCV, which applies the EXIF orientation. Return None if OpenCV refuses the data.
-
-    We ask OpenCV for BGR and convert it. If OpenCV 5.0 is asked for RGB, the 16-bit colours of TIFF files are random.
-    """
-    try:
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error:
-        return None
-    if bgr is None or bgr.dtype not in (np.uint8, np.uint16):
-        return None
-    return _to_eight_bits(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-
-
-def _decode_with_pillow(data: bytes) -> NDArray[np.uint8]:
+def _decode_with_pillow(data: bytes) -> Decoded:
     from PIL import ImageOps
 
     with open_image(data) as opened:
-        if opened.mode.startswith("RGB") and _bits_per_sample(opened, data) == 16:
-            return _decode_sixteen_bit_colours(opened, data)
-
+        _check_one_photo(opened, data)
         _load(opened)
+        if is_deep(opened, data):
+            return to_eight_bits(decode_deep(opened, data))
+
         upright = ImageOps.exif_transpose(opened)
-        is_sixteen_bits = upright.mode.startswith("I;16")
-        if upright.mode == "I" and opened.format == "PPM":  # Pillow scales these files to 16 bits
-            is_sixteen_bits = True
-        if is_sixteen_bits:
-            grey = _to_eight_bits(np.asarray(upright).astype(np.uint16))
-            if _tiff_tag(opened, TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO:
+        if upright.mode == "I" and opened.format == "PPM":  # Pillow has scaled the file's white to 65535
+            grey = np.rint(np.asarray(upright) / 257).astype(np.uint8)
+            return Decoded(np.repeat(grey[..., None], 3, axis=2), 0)
+
+        if upright.mode.startswith("I;16"):
+            grey, used_bits = to_eight_bits(np.asarray(upright).astype(np.uint16))
+            if tiff_tag(opened, TIFF_PHOTOMETRIC) == TIFF_WHITE_IS_ZERO:
                 grey = 255 - grey
-            return np.repeat(grey[..., None], 3, axis=2)
+            return Decoded(np.repeat(grey[..., None], 3, axis=2), used_bits)
 
         if upright.mode in ("I", "F"):
             raise ImageError(
                 "its pixels are signed or 32-bit numbers, and the file does not define the value of white; convert the "
                 "image to 8 or 16 bits"
             )
-        return np.asarray(upright.convert("RGB"))
+        return Decoded(np.asarray(upright.convert("RGB")), 0)
 
 
 def _load(opened: "Image") -> None:
@@ -250,31 +287,6 @@ def _load(opened: "Image") -> None:
             f"not a whole image: its header says {width}x{height} pixels, but it holds "
             f"{opened.size[0]}x{opened.size[1]} pixels"
         )
-
-
-def _decode_sixteen_bit_colours(opened: "Image", data: bytes) -> NDArray[np.uint8]:
-    """Decode with OpenCV. Pillow would keep only the upper 8 bits, which makes a 12-bit image almost black."""
-    image = None
-    if _tiff_tag(opened, TIFF_PLANAR_CONFIGURATION) != TIFF_SEPARATE_PLANES:  # OpenCV reads wrong values here
-        image = _decode_with_opencv(data)
-    if image is None:
-        raise ImageError("it has 16 bits per channel in an unknown form; convert the image to 8 bits per channel")
-    return image
-
-
-def _to_eight_bits(values: NDArray) -> NDArray[np.uint8]:
-    """Scale uint16 values to 8 bits. The largest value that is possible with the used bits becomes white (255).
-
-    Cameras and scanners store 10, 12 or 14 bits in 16-bit files. The number of used bits is the smallest number in
-    USED_BITS that can hold the image's largest value. uint8 values are returned unchanged.
-    """
-    if values.dtype == np.uint8:
-        return values
-    largest = int(values.max())
-    used_bits = next(bits for bits in USED_BITS if largest < 2**bits)
-    white = 2**used_bits - 1
-    eight_bits = np.rint(np.arange(white + 1) * (255 / white)).astype(np.uint8)
-    return eight_bits[values]
 
 
 @contextmanager
@@ -294,7 +306,7 @@ def open_image(data: bytes) -> Iterator["Image"]:
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
-        if data[:4] in (b"II*\0", b"MM\0*"):
+        if data[:4] in TIFF_STARTS:
             raise ImageError(
                 "not a readable image: a TIFF file with an unknown pixel format; save it with 8 bits per channel"
             ) from error
@@ -313,23 +325,14 @@ def _register_heif() -> None:
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 
 
-def _frames(image: "Image", data: bytes) -> int:
-    """Count the frames of an image. The docstring of `Header` says what counts as a frame."""
-    if image.format == "MPO":
-        return 1
+def _check_one_photo(image: "Image", data: bytes) -> None:
+    """Raise ImageError if the file has several frames or pages, or begins with another image than the photo (TIFF)."""
+    from tifffile import TiffFile
+
     if image.format == "TIFF":
-        return tiff_pages(data)
-    if image.format == "HEIF":
-        return image.n_frames if data[8:12] in HEIF_SEQUENCES else 1  # type: ignore[attr-defined]
-    return getattr(image, "n_frames", 1)
-
-
-def _bits_per_sample(image: "Image", data: bytes) -> int:
-    if image.format == "PNG":
-        return data[24]
-    return max(_tiff_tag(image, TIFF_BITS_PER_SAMPLE) or (8,))
-
-
-def _tiff_tag(image: "Image", tag: int) -> Any:
-    """Return the value of a TIFF tag. Return None if the image is not a TIFF or does not have the tag."""
-    return image.tag_v2.get(tag) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+        with TiffFile(BytesIO(data)) as file:
+            check_tiff(file)
+    elif image.format == "HEIF" and data[8:12] not in HEIF_SEQUENCES:
+        return
+    elif image.format != "MPO":
+        check_frames(getattr(image, "n_frames", 1))

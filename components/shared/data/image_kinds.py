@@ -29,7 +29,7 @@ SUFFIXES = tuple(suffix for suffixes in KINDS.values() for suffix in suffixes)
 # Files that operating systems add to folders. We skip them and do not report them.
 SYSTEM_FILES = (".ds_store", "thumbs.db", "desktop.ini")
 RESOURCE_FORK = "._"
-# Folders that programs add: previews of a network storage, resource forks of macOS, the bin of Windows.
+# Folders that programs add: previews of a network storage, resource forks of macOS, the recycle bin of Windows.
 HIDDEN_FOLDERS = ("@eadir", "__macosx", "$recycle.bin")
 KINDS_IN_MESSAGE = 5
 MASK_FOLDERS = ("mask", "masks")
@@ -52,8 +52,16 @@ def is_mask_folder(name: str) -> bool:
     return name.casefold() in MASK_FOLDERS
 
 
+def in_mask_folder(path: str) -> bool:
+    """Return true if a file is in a folder of masks, or in a folder below one. The path uses slashes."""
+    return any(map(is_mask_folder, path.split("/")[:-1]))
+
+
 def masks_among(files: Sequence[AnyPath]) -> list[AnyPath]:
-    """Return the files in a folder `masks` beside a photo of the same name."""
+    """Return the masks: the files in a folder `masks` that have the name of a photo next to this folder.
+
+    The suffixes of mask and photo can differ.
+    """
     photos = {(file.parent, file.stem) for file in files}
     return [file for file in files if file.parent.name == "masks" and (file.parent.parent, file.stem) in photos]
 

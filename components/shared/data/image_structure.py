@@ -1,11 +1,18 @@
-"""Check image files before a decoder reads them: the number of pixels, the checksums, and the end of the file."""
+"""Check image files before a decoder reads them: the number of pixels, frames and pages, the checksums, and the end."""
 
+import logging
 import re
+import struct
 import zlib
-from collections.abc import Iterator
-from io import BytesIO
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, cast
 
-# Pillow's own limit, which we use for every decoder. A small file can have so many pixels that the memory is too small.
+if TYPE_CHECKING:
+    from tifffile import TiffFile, TiffPage
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs odd tags of files that we read or refuse
+
+# Pillow's own limit, which we use for every decoder. A small file can contain more pixels than fit into the memory.
 MAX_PIXELS = 178_956_970
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).
@@ -13,16 +20,20 @@ JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # In a scan's data, 0xff is followed by 0 or by a restart marker. Any other byte after 0xff starts the next segment.
 JPEG_NEXT_SEGMENT = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 PNG = b"\x89PNG\r\n\x1a\n"
-TIFF_SUBFILE_TYPE = 254
-# A TIFF directory with one of these subfile types contains an overview or a transparency mask.
-TIFF_OVERVIEW, TIFF_MASK = 1, 4
+PNG_ANIMATION, PNG_FRAME, PNG_PIXELS = b"acTL", b"fcTL", b"IDAT"
+# The two markers at the start of a JPEG 2000 codestream: its start, and the sizes (T.800, annex A.5.1).
+JPEG2000_SIZES = b"\xff\x4f\xff\x51"
+# The width, the height and the largest possible value, separated by white space and comments.
+PPM_HEADER = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d+)")
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 HEIF_FILE_TYPE = b"ftyp"
-# The box with the width and height of a coded image (section 6.5.3). A HEIF file can show only a part of such an image.
+# The box with the width and height of a coded image (ISO/IEC 23008-12, section 6.5.3). A HEIF file can show only a part
+# of a coded image.
 HEIF_SIZE = re.compile(rb"ispe\0{4}(....)(....)", re.DOTALL)
 
 
 class ImageError(ValueError):
-    """The bytes are not a whole image that we accept. The message gives the reason, without the file's name."""
+    """The bytes are not an undamaged image that we accept. The message gives the reason, but not the file's name."""
 
 
 def check_size(width: int, height: int) -> None:
@@ -32,8 +43,12 @@ def check_size(width: int, height: int) -> None:
 
 
 def check_png(data: bytes) -> None:
-    """Raise ImageError if a chunk is missing or has a wrong checksum (PNG specification, 5.3)."""
+    """Raise ImageError if a chunk is missing or has a wrong checksum, or if the PNG is an animation.
+
+    The PNG specification (third edition) describes the checksums in section 5.3, and animations in section 4.9.
+    """
     place, kind = len(PNG), b""
+    kinds = []
     while kind != b"IEND":
         end = place + 12 + int.from_bytes(data[place : place + 4])
         if end > len(data):
@@ -42,7 +57,13 @@ def check_png(data: bytes) -> None:
         checksum = int.from_bytes(data[end - 4 : end])
         if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != checksum:
             raise ImageError("not a whole image: a checksum of the PNG data is wrong")
+        kinds.append(kind)
         place = end
+
+    if PNG_ANIMATION in kinds:
+        parts = [kind for kind in kinds if kind in (PNG_FRAME, PNG_PIXELS)]
+        has_still_image = parts[:1] == [PNG_PIXELS]  # an image for programs that cannot show the animation
+        check_frames(parts.count(PNG_FRAME) + has_still_image)
 
 
 def without_trailing_data(jpeg: bytes) -> bytes:
@@ -83,7 +104,7 @@ def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height of a PNG or JPEG file. Return None for other formats and headers without a size."""
+    """Return the width and height of a PNG or JPEG file. Return None if the format or the header gives no size."""
     if data.startswith(PNG):
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if data.startswith(JPEG):
@@ -103,23 +124,86 @@ def check_heif_sizes(data: bytes) -> None:
             check_size(int.from_bytes(size[1]), int.from_bytes(size[2]))
 
 
-def tiff_pages(data: bytes) -> int:
-    """Count the full-resolution images in a TIFF file: the directories that are neither an overview nor a mask."""
-    from PIL.TiffImagePlugin import ImageFileDirectory_v2
+def deepest_channel(jpeg2000: bytes) -> int:
+    """Return the largest number of bits per channel of a JPEG 2000 file. Return 0 if its codestream has no header."""
+    start = jpeg2000.find(JPEG2000_SIZES)
+    if start < 0:
+        return 0
+    channels = int.from_bytes(jpeg2000[start + 40 : start + 42])
+    depths = jpeg2000[start + 42 : start + 42 + 3 * channels : 3]
+    return max((1 + depth % 128 for depth in depths), default=0)  # the highest bit says whether values are signed
 
-    is_big_tiff = 43 in data[2:4]
-    header = data[:16] if is_big_tiff else data[:8]
-    file = BytesIO(data)
 
-    pages = 0
-    seen: set[int] = set()
-    place = ImageFileDirectory_v2(header).next
-    while place and place not in seen:
-        seen.add(place)
-        directory = ImageFileDirectory_v2(header)
-        file.seek(place)
-        directory.load(file)
-        if not directory.get(TIFF_SUBFILE_TYPE, 0) & (TIFF_OVERVIEW | TIFF_MASK):
-            pages += 1
-        place = directory.next
-    return pages
+def white_of_ppm(data: bytes) -> int:
+    """Return the largest possible value of a PPM or PGM file. Return 0 if its header has none."""
+    header = PPM_HEADER.match(data)
+    return int(header[3]) if header else 0
+
+
+def check_frames(frames: int) -> None:
+    """Raise ImageError if a file has several frames or pages."""
+    if frames > 1:
+        raise ImageError(f"not one photo: {frames} frames or pages in one file; save one of them as an image")
+
+
+def check_tiff(file: "TiffFile") -> "TiffPage | None":
+    """Check that the first image of a TIFF file is its only photo, in full resolution. Return the photo's mask.
+
+    Overviews and masks can follow the photo. A mask is 0 for the pixels that show nothing.
+
+    Raises:
+        ImageError: The first image is a mask or smaller than another one. Or there are several photos. Or a mask has
+            another size than the photo.
+    """
+    pages = _tiff_pages(file)
+    first, *following = pages
+    if first.is_mask:
+        raise ImageError("its first image is a mask; save the photo as a file of its own")
+
+    others = [*following]
+    for page in pages:
+        others += cast("Sequence[TiffPage]", page.pages or ())
+    for other in others:
+        if not other.is_mask and _pixels(other) > _pixels(first):
+            raise ImageError(
+                f"its first image has {first.imagewidth}x{first.imagelength} pixels, and another one has "
+                f"{other.imagewidth}x{other.imagelength}; save the image that you mean as a file of its own"
+            )
+    check_frames(1 + sum(not page.is_mask and not page.is_reduced for page in following))
+
+    masks = [page for page in others if page.is_mask and not page.is_reduced]
+    if len(masks) > 1 or any(mask.shape != (first.imagelength, first.imagewidth) for mask in masks):
+        raise ImageError("it has several masks, or a mask of another size; save the photo without masks")
+    return masks[0] if masks else None
+
+
+def _tiff_pages(file: "TiffFile") -> list["TiffPage"]:
+    """Return the pages of a TIFF file. Stop if the next page is an earlier one, which tifffile does not notice.
+
+    Raises:
+        ImageError: The next page is missing, which tifffile does not report. It can be a mask, or the photo itself.
+    """
+    pages: dict[int, TiffPage] = {}
+    for page in file.pages:
+        if page.offset in pages:
+            break
+        pages[page.offset] = cast("TiffPage", page)
+
+    following = _offset_of_next_page(file, next(reversed(pages)))
+    if following and following not in pages:
+        raise ImageError("not a whole image: a page of the TIFF file is missing")
+    return list(pages.values())
+
+
+def _offset_of_next_page(file: "TiffFile", offset: int) -> int:
+    """Return the offset of the page that follows the page at an offset; 0 if it is the last page."""
+    layout, handle = file.tiff, file.filehandle
+    handle.seek(offset)
+    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(offset + layout.tagnosize + tags * layout.tagsize)
+    (following,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
+    return following
+
+
+def _pixels(page: "TiffPage") -> int:
+    return page.imagewidth * page.imagelength

@@ -222,7 +222,7 @@ def _refuse(table: pd.DataFrame, bad: pd.Series, column: str, why: str) -> None:
     name = table[name_column].iloc[row]
     value = table[column].astype(object).iloc[row]
     more = f" (and {count - 1} more rows)" if count > 1 else ""
-    raise InputError(f"row {row} ({name}): {column} {value!r} {why}{more}")
+    raise InputError(f"row {row} ({name}): {column} {value!r} {why}{more}; repeat the step that wrote the table")
 
 
 def _write(table: pd.DataFrame, schema: pa.Schema, digest: str, path: str | Path) -> None:

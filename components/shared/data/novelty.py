@@ -1,9 +1,9 @@
 """Score how much an image differs from a model's training images. If it differs a lot, the answer may be wrong.
 
 We measure the distance from the training images twice: with the network's embeddings, and with the image features,
-which do not depend on the network. The embeddings find some images that the features miss, and the features find
-others. We divide each distance by a limit that only 1 % of ordinary images exceed. The score is the larger of the two
-quotients. So a score above 1 is rare for images that are like the training images.
+which do not depend on the network. The embeddings find some strange images that the features miss, and the features
+find some that the embeddings miss. We divide each distance by a limit that only 1 % of ordinary images exceed. The
+score is the larger of the two quotients. So a score above 1 is rare for images that are like the training images.
 
 Source of the distance between embeddings: Sun et al. 2022, "Out-of-Distribution Detection with Deep Nearest
 Neighbors".
@@ -22,8 +22,8 @@ from components.shared.errors import InputError
 
 STRANGE = 1.0  # an image with a larger score is unlike the training images
 # Even if images are like the training images, 3 % of them have a score above STRANGE. The images of one photo resemble
-# each other, so many of them can have such a score at once. So we warn only if the share of these images is above this
-# limit (tests/simulate/simulate_novelty.py).
+# each other, so many of them can have such a score at once. So we warn only if the share of images with a score above
+# STRANGE is larger than this (tests/simulate/simulate_novelty.py).
 USUAL_SHARE_OF_STRANGE = 0.25
 NEIGHBOURS = 10
 QUANTILE = 0.99
@@ -33,7 +33,7 @@ SMALLEST_VARIANCE = 1e-6
 
 
 def embedding_limit(reference: np.ndarray, held_out: np.ndarray) -> float:
-    """Return the distance between embeddings that 1 % of the held-out images exceed.
+    """Return a limit of novelty: 1 % of the held-out images are farther than this from the training images.
 
     Args:
         reference: float (n, d), embeddings of training images.
@@ -50,11 +50,11 @@ def write_limit(limit: float, path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Novelty:
-    """The scores of images for one model.
+    """Computes the scores of images for one model.
 
     Attributes:
-        profile: Profile of the model's training sample.
-        limit: From `embedding_limit`.
+        profile: The drift profile of a sample of the model's training images.
+        limit: The model's limit from `embedding_limit`.
     """
 
     profile: Profile
@@ -70,7 +70,7 @@ class Novelty:
         return cls(profile, limit)
 
     def scores(self, features: pd.DataFrame, embeddings: np.ndarray) -> np.ndarray:
-        """Return the score of each image, float64 (n,), 0 or more. Above 1, an image is unlike the training images.
+        """Return the score of each image, float64 (n,), 0 or more. A score above 1 means unlike the training images.
 
         Args:
             features: float (n, FEATURES), from `describe_images`.

@@ -1,9 +1,9 @@
 """Store image files in a few large tar files instead of many small objects.
 
-A shard is a plain tar file. It contains `ID.jpg` for each image, followed by `ID.mask.png` if the image has a mask. The
-manifest contains the offset and the size of each image, so one read is enough for an image. A shard's name is the
-sha256 of its content. So the same images in the same order give the same shards, and the versions of a growing data set
-share shards.
+A shard is a plain tar file. For each image, it contains a file such as `ID.jpg`. If the image has a mask, a file such
+as `ID.mask.png` follows. The manifest contains the offset and the size of each image, so one read is enough for an
+image. A shard's name is the sha256 of its content. So the same images in the same order give the same shards, and the
+versions of a growing data set share shards.
 """
 
 import hashlib
@@ -138,8 +138,8 @@ class ShardReader:
     """A reader of a fetched data set version. It reads images and masks by their offsets.
 
     We do not map the shards into memory. The system would count mapped data as memory of every process that reads it,
-    so a step's memory would grow with the data set. The system also caches data that is read normally, once for all
-    processes. A reader can be pickled and used after a fork.
+    so a step's memory would grow with the data set. With normal reads, the system caches the data once for all
+    processes. A reader can be pickled, and it can be used after a fork.
     """
 
     def __init__(self, folder: str | Path):

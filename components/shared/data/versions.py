@@ -42,7 +42,7 @@ WAY_OUT_OF_DAMAGE = (
 
 @dataclass(frozen=True)
 class Version:
-    """A data set version in the store: the content of its dataset.json.
+    """A data set version in the store, as its file dataset.json describes it.
 
     Attributes:
         digest: The name of the data set version, which is the digest of its manifest.
@@ -79,7 +79,7 @@ def put_images(
 
     Args:
         store: Storage root.
-        members: Images, as for `write_shards`.
+        members: The images in the order of packing. They are read one by one.
         folder: Local folder for the few shards that are not uploaded yet.
         limit: A shard is closed when it reaches this size in bytes.
 
@@ -168,7 +168,7 @@ def whole_version(store: Store, name: str) -> Version | None:
         version = _from_its_files(store, name)
         if version is None:
             raise
-        log.warning("%s/%s was damaged and is made again", store.uri, _commit_key(name))
+        log.warning("%s/%s was damaged and is written again", store.uri, _commit_key(name))
         _put_version(store, version)
 
     if version and _shard_sizes(store, version.shards) == version.shards:
@@ -243,7 +243,7 @@ def fetch_for_step(config: StepConfig, manifest: Manifest) -> Path:
 
 
 def fetch(store: Store, manifest: Manifest, cache: str | Path, limit: int | None = None) -> Path:
-    """Download the shards of a data set version into the local cache, once for all processes that use the cache.
+    """Download the shards of a data set version into the local cache. All processes with this cache share the files.
 
     Args:
         store: Storage root.
@@ -307,7 +307,7 @@ def _bytes_needed(store: Store, manifest: Manifest) -> int:
 
 
 def _download(store: Store, shards: list[str], folder: Path, needed: int) -> None:
-    """Download and verify shards. If this fails, remove all of them."""
+    """Download shards into a folder, and verify them. If one of the downloads fails, remove all of these shards."""
     # Remove partial files of a killed process. Only the process that holds the lock writes to this folder.
     for partial in folder.glob(".*"):
         partial.unlink()

@@ -1,4 +1,4 @@
-"""Choose the device and the precision of a network. On a CPU, let the process keep freed memory and use it again."""
+"""Choose the device and the precision of a network. On a CPU, keep freed memory in the process for later tensors."""
 
 import ctypes
 from typing import Literal
@@ -12,7 +12,9 @@ _M_MMAP_MAX = -4
 
 
 def pick_device(require_gpu: bool = False) -> str:
-    """Return "cuda" if PyTorch sees a GPU, else "cpu". On a CPU, also make this process keep freed memory.
+    """Return "cuda" if PyTorch sees a GPU, else "cpu".
+
+    On a CPU, also stop the C library from returning freed memory to the operating system.
 
     Raises:
         InputError: A GPU is required, and PyTorch sees none.
@@ -33,11 +35,11 @@ def pick_device(require_gpu: bool = False) -> str:
 
 
 def _keep_freed_memory() -> None:
-    """Keep freed memory in this process, so that the next tensor can use it.
+    """Keep freed memory in this process, so that later tensors can use it.
 
-    By default, glibc returns large blocks to the system at once, and later requests memory again page by page. This
-    causes tens of thousands of page faults per batch. On a CPU, the page faults took 4 to 16 % of the time of a
-    training and 15 % of the time of a prediction.
+    By default, the C library glibc returns large freed blocks to the operating system immediately. The next tensors
+    then need new memory, page by page. This causes tens of thousands of page faults per batch. On a CPU, the page
+    faults took 4 to 16 % of the time of a training and 15 % of the time of a prediction.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -46,7 +48,7 @@ def _keep_freed_memory() -> None:
 
 
 def count_devices(wanted: int | Literal["auto"]) -> int:
-    """Return the number of devices. "auto" gives the number of GPUs that PyTorch sees, or 1 if there is no GPU.
+    """Return the number of devices to use. "auto" gives the number of GPUs that PyTorch sees, or 1 without a GPU.
 
     Raises:
         InputError: More GPUs are wanted than PyTorch sees.
@@ -62,7 +64,7 @@ def count_devices(wanted: int | Literal["auto"]) -> int:
 
 
 def pick_precision(wanted: Precision, device: str) -> Literal["bf16", "fp32"]:
-    """Return the precision. "auto" gives "bf16" if the device has hardware for bfloat16, else "fp32"."""
+    """Return the precision to use. "auto" gives "bf16" if the device has hardware for bfloat16, else "fp32"."""
     import torch
 
     if wanted != "auto":

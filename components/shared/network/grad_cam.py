@@ -31,14 +31,14 @@ class Cam:
 
 
 def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
-    """Return a map for each image, which shows the parts of the image that speak for a class.
+    """Return a map for each image. The map is high where the image speaks for a class.
 
     Args:
-        network: In eval mode.
+        network: The network, in eval mode.
         cam: Layer and method.
         images: uint8 (N, 3, H, W).
         crack: True for a map of the class crack, False for a map of the class no_crack.
-        batch_size: Images in a forward pass.
+        batch_size: Number of images in a forward pass.
 
     Returns:
         float32 (N, H, W), each map scaled to [0, 1]. A map of zeros means that, in this layer, nothing

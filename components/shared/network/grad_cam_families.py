@@ -96,8 +96,8 @@ def find_targets(network: Network) -> list[Target]:
     """Find all layers that Grad-CAM can read, the deepest first.
 
     For a CNN, these layers are its stages. For a patch transformer, they are the first normalisation of each block. We
-    use no later layer of a block. In the last block, the network uses only the class token after this layer, so the
-    patches have no gradient there.
+    do not use later layers of a block. After the first normalisation of the last block, the network uses only the class
+    token, so the patches have no gradient in later layers.
 
     Raises:
         InputError: The network has no layer that Grad-CAM can read.
@@ -123,12 +123,12 @@ def find_targets(network: Network) -> list[Target]:
 def find_target(network: Network, preferred: str = "") -> Target:
     """Find the deepest layer whose map is fine enough: at least MIN_GRID_SIDE cells on each side.
 
-    On images of 224 pixels, the last stage of a CNN is fine enough. On smaller tiles, the last stage is too coarse to
-    show where a crack is. If no layer is fine enough, the deepest layer is used.
+    On images of 224 pixels, the map of the last stage of a CNN is fine enough. On smaller tiles, this map is too coarse
+    to show where a crack is. If no layer has a map that is fine enough, the deepest layer is used.
 
     Args:
-        network: The network.
-        preferred: Name of a layer. If the network has this layer, it is used, even if it is not fine enough.
+        network: The network whose layers are searched.
+        preferred: Name of a layer. If Grad-CAM can read this layer, it is used, even if its map is not fine enough.
 
     Raises:
         InputError: The network has no layer that Grad-CAM can read.

@@ -1,18 +1,23 @@
-"""Build a timm classifier that takes raw tiles and normalises them. So no caller can normalise them wrongly."""
+"""Build a classifier of timm that takes raw tiles. It normalises the tiles itself, so no caller can do this wrongly."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import timm
 import torch
 from pydantic import Field
+from timm.layers import PatchEmbed
 from torch import nn
 
 from components.shared.config import Config
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
-from components.shared.network.pretrained import better_normalisation, create_pretrained
+from components.shared.network.pretrained import better_normalisation, create_pretrained, draw_natural_images
+from components.shared.network.weight_values import check_embeddings, shown_names
 from components.shared.network.weights import check_weights, weights_file
 
 # A new head gets normally distributed weights with this standard deviation, and biases of 0. Every network family then
@@ -22,7 +27,7 @@ HEAD_DEVIATION = 0.01
 
 
 class ModelInfo(Config):
-    """The description of a network: everything that is needed to build the network again, except its trained weights.
+    """The description of a network. It is enough to build the network again, except for the trained weights.
 
     The file `model.json` contains these fields.
 
@@ -32,8 +37,11 @@ class ModelInfo(Config):
         weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
         weights_sha256: sha256 of the weights file. It is empty for "none". For "hub", it is empty until the weights are
             loaded.
+        weights_licence: Licence of the pretrained weights, such as "apache-2.0". It is empty if it is not known.
+        weights_resampled: Names of the pretrained tensors that timm resampled to another size, such as position
+            embeddings. It is empty until the weights are loaded.
         input_size: Height and width in pixels.
-        mean: Mean per RGB channel, on the scale 0 to 1, that the pretrained weights expect.
+        mean: Mean per RGB channel that the pretrained weights expect, on the scale 0 to 1.
         std: Standard deviation per RGB channel, on the same scale.
         dropout: Probability of dropout before the head.
         stochastic_depth: Probability that training skips the deepest block. Earlier blocks are skipped less often.
@@ -41,8 +49,8 @@ class ModelInfo(Config):
         seed: Seed of the random weights: the weights of the head, or all weights if `weights` is "none".
         dataset_digest: Digest of the data set version that the network was trained on.
         split_digest: Digest of the splits that the network was trained on.
-        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. None if
-            unknown: networks that were trained earlier did not record it.
+        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. It is None if
+            the network was trained before this was recorded.
         tile_mm: Side of a training tile on the concrete, millimetres; None if unknown.
     """
 
@@ -51,6 +59,8 @@ class ModelInfo(Config):
     classes: tuple[str, str] = CLASSES
     weights: str = "none"
     weights_sha256: str = ""
+    weights_licence: str = ""
+    weights_resampled: tuple[str, ...] = ()
     input_size: int = Field(ge=16)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -67,6 +77,18 @@ class ModelInfo(Config):
     def tile_side(self) -> int:
         """Return the side of a training tile in pixels, or the network's input size if it was not recorded."""
         return self.tile_pixels or self.input_size
+
+    @property
+    def initial_weights(self) -> str:
+        """Return in words from which weights the training started."""
+        if self.weights == "none":
+            return "random weights"
+        licence = self.weights_licence or "not known"
+        resampled = ""
+        if self.weights_resampled:
+            names = shown_names(list(self.weights_resampled))
+            resampled = f"; they were made for another input size, so timm resampled {names}"
+        return f"pretrained weights ({self.weights}, sha256 {self.weights_sha256[:12]}, licence: {licence}{resampled})"
 
 
 class Network(nn.Module):
@@ -119,19 +141,13 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
         architecture: Name in timm.
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
-        seed: Seed of the weights that are not loaded.
-        training: Further fields of `ModelInfo`: dropout, stochastic_depth, tuning, tile_mm.
+        seed: Seed of the random weights, which are the weights that are not loaded.
+        training: Further fields of `ModelInfo`, such as dropout and tuning.
 
     Raises:
         InputError: timm has no such architecture, or the weights file does not exist.
     """
-    if not timm.is_model(architecture):
-        similar = timm.list_models(f"*{architecture[:6]}*")[:5]
-        hint = "list all names with `python -c 'import timm; print(timm.list_models())'`"
-        if similar:
-            hint = f"similar names: {', '.join(similar)}"
-        raise InputError(f'unknown architecture "{architecture}": timm {timm.__version__} does not have it; {hint}')
-
+    check_architecture(architecture)
     check_weights(architecture, weights)
 
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
@@ -150,6 +166,16 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
     )
 
 
+def check_architecture(architecture: str) -> None:
+    """Raise `InputError` if timm has no architecture of this name. The message gives similar names."""
+    if not timm.is_model(architecture):
+        similar = timm.list_models(f"*{architecture[:6]}*")[:5]
+        hint = "list all names with `python -c 'import timm; print(timm.list_models())'`"
+        if similar:
+            hint = f"similar names: {', '.join(similar)}"
+        raise InputError(f'unknown architecture "{architecture}": timm {timm.__version__} does not have it; {hint}')
+
+
 def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
     """Build the network in its state before fine-tuning. Every call returns the same network.
 
@@ -159,8 +185,7 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
             afterwards.
 
     Raises:
-        InputError: The weights cannot be fetched, are not for this architecture, or have another sha256 than the
-        description says.
+        InputError: The weights cannot be fetched, are not for this architecture, or do not have the sha256 in `info`.
     """
     options: dict = {"num_classes": len(info.classes), "drop_rate": info.dropout}
     if info.stochastic_depth:
@@ -174,12 +199,38 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
 
     with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
         info = info.model_copy(update={"weights_sha256": file_digest(path)})
-        return Network(_create_pretrained(info, options, path), info)
+        backbone, resampled = _create_pretrained(info, options, path)
+        return Network(backbone, info.model_copy(update={"weights_resampled": resampled}))
+
+
+def try_on_tiles(network: Network) -> None:
+    """Run a network in eval mode on three clearly different tiles.
+
+    Raises:
+        InputError: The network has pretrained weights, and its embeddings show that they cannot be used.
+        Exception: timm's networks raise different errors if the tiles do not have a size that they support.
+    """
+    size = network.input_size
+    black = torch.zeros(1, 3, size, size)
+    with torch.inference_mode():
+        _, embeddings = network.logits_and_embeddings(255 * torch.cat([draw_natural_images(2, size), black]))
+
+    info = network.info
+    if info.weights == "none":
+        return
+    try:
+        check_embeddings(embeddings)
+    except InputError as error:
+        raise _unusable(info, error) from error
+
+
+def _unusable(info: ModelInfo, error: InputError) -> InputError:
+    return InputError(f'weights "{info.weights}" cannot be used for {info.architecture}: {error}')
 
 
 def _create(info: ModelInfo, options: dict) -> Any:
     """Create a backbone. Its random weights depend on the network's seed only."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _quiet_timm():
         torch.manual_seed(info.seed)
         try:
             backbone = timm.create_model(info.architecture, **options)
@@ -188,7 +239,34 @@ def _create(info: ModelInfo, options: dict) -> Any:
                 f"{info.architecture} cannot be built for images of {info.input_size} px; choose another input_size"
             ) from error
         _start_small(backbone, len(info.classes))
+    _check_patches(backbone, info)
     return backbone
+
+
+def _check_patches(backbone: Any, info: ModelInfo) -> None:
+    """Raise `InputError` if the patches of a transformer do not divide the input size. timm would ignore the rest."""
+    for module in backbone.modules():
+        if not isinstance(module, PatchEmbed):
+            continue
+        side = module.patch_size[0]
+        smaller = info.input_size - info.input_size % side
+        if smaller != info.input_size:
+            raise InputError(
+                f"{info.architecture} cannot be built for images of {info.input_size} px, because its patches have "
+                f"{side} px; set input_size to {smaller} or {smaller + side}"
+            )
+
+
+@contextlib.contextmanager
+def _quiet_timm() -> Iterator[None]:
+    """Silence timm's warnings. They list all missing tensors of a file, and our error message names the first few."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _start_small(backbone: Any, classes: int) -> None:
@@ -202,16 +280,18 @@ def _start_small(backbone: Any, classes: int) -> None:
                     nn.init.zeros_(layer.bias)
 
 
-def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
+def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Return a backbone with the weights of a file, and the names of the resampled tensors."""
+
     def create(source: dict) -> Any:
         if not source:
             return _create(info, options)
         return _create(info, options | {"pretrained": True, "pretrained_cfg_overlay": source})
 
     try:
-        backbone = create_pretrained(create, path, find_heads)
+        backbone, resampled = create_pretrained(create, path, find_heads)
     except InputError as error:
-        raise InputError(f'weights "{info.weights}" cannot be used for {info.architecture}: {error}') from error
+        raise _unusable(info, error) from error
 
     expected = better_normalisation(backbone, info.input_size, torch.tensor(info.mean), torch.tensor(info.std))
     if expected is not None:
@@ -220,7 +300,7 @@ def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> Any:
             f"and std {info.std}; choose the architecture that the weights were trained "
             f"with{_sibling_hint(info.architecture)}"
         )
-    return backbone
+    return backbone, resampled
 
 
 def find_heads(backbone: Any) -> list[nn.Module]:

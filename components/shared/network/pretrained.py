@@ -19,13 +19,13 @@ from timm.models import load_state_dict
 from torch import nn
 
 from components.shared.errors import InputError
+from components.shared.network.weight_values import check_values, shown_names
 
 Tensors = dict[str, torch.Tensor]
-# A function that takes timm's options for the source of the weights. It returns a backbone with these weights.
+# A function that takes timm's options for the source of the weights (a dict). It returns a backbone with these weights.
 Create = Callable[[dict], Any]
 
-NAMES_SHOWN = 3
-# If a larger share of a file is not used, the file belongs to a larger architecture.
+# If more than this share of the numbers in a file stays unused, the file belongs to a larger architecture.
 LARGEST_UNUSED_SHARE = 0.05
 _BATCH_NORM_STATISTICS = ("running_mean", "running_var")
 
@@ -45,8 +45,8 @@ def read_weights(path: Path) -> Tensors:
     """Read a weights file (safetensors, a state dict of PyTorch, or npz) and return a dict: name -> tensor.
 
     Raises:
-        InputError: The file is not a weights file, it is damaged, or a tensor is constant or not finite. The message
-            gives only the cause. The caller adds the name of the file.
+        InputError: The file is not a weights file, it is damaged, or its values cannot be those of a trained network.
+            The message gives only the cause. The caller adds the name of the file.
     """
     with path.open("rb") as file:
         start = file.read(64).lstrip().lower()
@@ -58,7 +58,7 @@ def read_weights(path: Path) -> Tensors:
         raise InputError('the file is a pointer of Git LFS; fetch its content with "git lfs pull"')
 
     tensors = _read_tensors(path)
-    _check_values(tensors)
+    check_values(tensors)
     return tensors
 
 
@@ -94,33 +94,18 @@ def _reading_error(error: Exception) -> str:
     return "the file does not have a known format of weights; give safetensors or a state dict of PyTorch"
 
 
-def _check_values(tensors: Tensors) -> None:
-    not_finite, constant, negative = [], [], []
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            continue
-        if not torch.isfinite(tensor).all():
-            not_finite.append(name)
-        elif name.endswith(".weight") and tensor.ndim > 1 and tensor.numel() > 1 and tensor.min() == tensor.max():
-            constant.append(name)
-        elif name.endswith("running_var") and (tensor < 0).any():
-            negative.append(name)
-
-    if not_finite:
-        raise InputError(f"values are NaN or infinite in {_names(not_finite)}; use another file")
-    if constant:
-        raise InputError(f"all values are the same in {_names(constant)}; use another file")
-    if negative:
-        raise InputError(f"variances are negative in {_names(negative)}; use another file")
-
-
-def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], list[nn.Module]]) -> Any:
+def create_pretrained(
+    create: Create, path: Path, find_heads: Callable[[Any], list[nn.Module]]
+) -> tuple[Any, tuple[str, ...]]:
     """Create a backbone with the weights of a file. Only the head is new.
 
     Args:
         create: Function that creates the backbone from timm's options for the weights. {} gives random weights.
         path: The weights file.
-        find_heads: Returns the head modules of a backbone.
+        find_heads: Function that returns the head modules of a backbone.
+
+    Returns:
+        The backbone, and the names of the tensors that timm resampled because they were made for another input size.
 
     Raises:
         InputError: The file cannot be used for this architecture. The message gives the cause only.
@@ -144,8 +129,12 @@ def create_pretrained(create: Create, path: Path, find_heads: Callable[[Any], li
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise InputError(_difference(expected, found) or str(error).splitlines()[0]) from error
     if not_loaded:
-        raise InputError(_difference(expected, found) or f"the file lacks {_names(not_loaded)}")
-    return backbone
+        raise InputError(
+            _difference(expected, found)
+            or f"the file lacks {shown_names(not_loaded)}. Use weights of this architecture"
+        )
+    resampled = [name for name in expected if name in found and expected[name].numel() != found[name].numel()]
+    return backbone, tuple(resampled)
 
 
 def _without_head(tensors: Tensors, head_prefixes: tuple[str, ...]) -> Tensors:
@@ -194,13 +183,13 @@ def _difference(expected: Tensors, found: Tensors) -> str:
 
     parts = []
     if missing:
-        parts.append(f"the file lacks {_names(missing)}")
+        parts.append(f"the file lacks {shown_names(missing)}")
     if unexpected:
-        parts.append(f"the file has {_names(unexpected)}, which the architecture does not have")
+        parts.append(f"the file has {shown_names(unexpected)}, which the architecture does not have")
     if reshaped and not missing:
         first = reshaped[0]
         shapes = f"{first} is {tuple(found[first].shape)} in the file and {tuple(expected[first].shape)} in the network"
-        parts.append(f"shapes differ in {_names(reshaped)}: {shapes}")
+        parts.append(f"shapes differ in {shown_names(reshaped)}: {shapes}")
     return f"{'; '.join(parts)}. Use weights of this architecture" if parts else ""
 
 
@@ -208,27 +197,20 @@ def _count(tensors: Tensors, names: list[str]) -> int:
     return sum(tensors[name].numel() for name in names)
 
 
-def _names(names: list[str]) -> str:
-    """Return the first few names, and the number of the remaining names."""
-    shown = ", ".join(names[:NAMES_SHOWN])
-    rest = len(names) - NAMES_SHOWN
-    return shown if rest <= 0 else f"{shown} and {rest} more"
-
-
 class _FirstBatchNormReachedError(Exception):
     """An exception that ends a forward pass early."""
 
 
 def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torch.Tensor) -> str | None:
-    """Return the normalisation that the pretrained weights expect, if it is clearly not the given normalisation.
+    """Return the normalisation that the pretrained weights expect, if it clearly differs from the given normalisation.
 
-    The first BatchNorm of a network stores the variance of its inputs in training. This variance is proportional to
-    1 / std^2. We compare it with the variance of the same inputs on random images that resemble natural images. If the
-    network has no BatchNorm, we cannot find the expected normalisation.
+    The first BatchNorm of a network stores the variance that its inputs had during the pretraining. This variance is
+    proportional to 1 / std^2. We compare it with the variance of the same inputs on random images that resemble natural
+    images. If the network has no BatchNorm, we cannot find the expected normalisation.
 
     Args:
         backbone: The backbone with the pretrained weights; it is not changed.
-        size: Height and width of its images, pixels.
+        size: Height and width of the network's input images, pixels.
         mean: Given mean per channel, on the scale 0 to 1, float32 (3,).
         std: Given standard deviation per channel, on the same scale, float32 (3,).
 
@@ -269,7 +251,7 @@ def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.
 
 
 def draw_natural_images(count: int, size: int) -> torch.Tensor:
-    """Draw images (count, 3, size, size) from 0 to 1.
+    """Return random images, float32 (count, 3, size, size), with values from 0 to 1.
 
     The images have ImageNet's mean and standard deviation, and a spectrum that falls as 1 / f.
 

@@ -1,9 +1,11 @@
 """Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT MODEL VERSION`.
 
 MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
-its version. A guard checks each request before MLflow reads it. The guard refuses requests that could need too much
-memory, and requests that only a mistake or an attack can explain. The answer to a refused request is a status from 400
-to 499 and one sentence.
+its version. A guard reads each request, and gives MLflow only the list of its images. The guard refuses requests that
+could need too much memory or time, and requests that are probably a mistake or an attack. The response to a refused
+request is a status from 400 to 499, or 503 if the server is busy, and one sentence.
+
+The server starts to listen after the model has classified a test image. Then `/ready` answers 200.
 
 A registered model version contains its own code, under the same package names as this project. So this file does
 not import the project, and runs as a script (see served_process.py).
@@ -11,60 +13,130 @@ not import the project, and runs as a script (see served_process.py).
 
 import asyncio
 import contextlib
+import csv
+import io
 import json
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from itertools import islice
 from typing import Any
+
+import pandas as pd
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-MAX_BODY_BYTES = 32 * 2**20  # base64 of 24 MB of image files
-# Many clients read our answer only after they have sent their whole body. So we receive a body that is too large, and
-# drop it. We stop after this many bytes.
-MAX_DRAINED_BYTES = 2**30
-MAX_CONNECTIONS = 32
-REQUESTS_AT_ONCE = 2  # other requests wait, and their bodies are not read yet
+MB = 2**20
+MAX_BODY_BYTES = 32 * MB  # base64 of 24 MB of image files
+MAX_HELD_BYTES = 256 * MB  # all bodies that are being read, or wait for their turn, or are being answered
+MAX_IMAGES = 1024  # in one request; otherwise small images in one request could occupy a turn for an hour
+MAX_CONNECTIONS = 256
+REQUESTS_AT_ONCE = 2  # other requests wait for their turn; their bodies are read already
+# A client that sends nothing, or a byte now and then, loses its connection.
+SECONDS_PER_MB = 20.0  # for each MB of a body
+SECONDS_PER_REQUEST = 10.0  # for the line and the headers of a request
 MAX_SENTENCE_CHARACTERS = 500
 # MLflow would also read Parquet, in which a few bytes can stand for many gigabytes.
 CONTENT_TYPES = ("application/json", "text/csv")
+FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")  # of MLflow's JSON
+EXAMPLE = '{"inputs": {"image": [base64, …]}}'
+JSON_HEADERS = [(b"content-type", b"application/json")]
 ERROR = 400
+TIMEOUT = 408
+# A grey PNG of 32 x 32 pixels, in base64.
+TEST_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAKElEQVRIx+3NQQEAAAQE"
+    "MCS/6Erw2wqsk9SnqWcCgUAgEAgEAoHgygK+PQHA8KPQsQAAAABJRU5ErkJggg=="
+)
 
 
 class RefusedError(Exception):
-    """The guard refuses the request. The arguments are the status and the sentence."""
+    """The guard refuses the request. The arguments are the HTTP status and a sentence for the client."""
 
 
 class Guard:
-    """An ASGI application that checks each request before it passes the request to MLflow's application."""
+    """An ASGI application that checks each request before it passes the request to MLflow's application.
+
+    A request takes its turn only when its whole body has arrived. So slow clients do not block other clients.
+    """
 
     def __init__(self, app: Callable):
         self.app = app
         self.turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self.held_bytes = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Check one request, and send the response."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
 
-        async with self.turns:
-            answer = _Answer()
-            try:
-                body = await _read(scope, receive)
-                await self.app(scope, _once(body), answer.receive)
-            except RefusedError as refused:
-                answer.refuse(*refused.args)
-            except Exception as error:
-                # MLflow's parsers raise errors of any kind if a request has an unexpected form. The model's own errors
-                # do not arrive here, because they are MlflowExceptions, which MLflow answers itself.
-                answer.refuse(ERROR, f"the request cannot be read: {type(error).__name__}: {error}")
-            await answer.send(send)
+        answer = _Answer()
+        body = bytearray()
+        try:
+            kind = _content_type(scope)
+            await self._read(receive, body)
+            async with self.turns:
+                images = await asyncio.to_thread(_images, body, kind)
+                # In its other forms, MLflow would give each short cell as much memory as the longest cell.
+                request = json.dumps({"dataframe_split": {"columns": ["image"], "data": images}}).encode()
+                await self.app({**scope, "headers": JSON_HEADERS}, _once(request), answer.receive)
+        except RefusedError as refused:
+            answer.refuse(*refused.args)
+        except Exception as error:
+            # Parsers raise errors of any kind if a request has an unexpected form. The model's own errors do not arrive
+            # here, because they are MlflowExceptions, which MLflow answers itself.
+            answer.refuse(ERROR, f"the request cannot be read: {type(error).__name__}: {error}")
+        finally:
+            self.held_bytes -= len(body)
+        await answer.send(send)
+
+    async def _read(self, receive: Receive, body: bytearray) -> None:
+        """Append the body of a request to `body`, or raise RefusedError.
+
+        Many clients read our response only after they have sent their whole body. So we also receive the rest of a
+        refused body, but do not keep it and do not wait longer for it.
+        """
+        refused: RefusedError | None = None
+        more = True
+        try:
+            async with asyncio.timeout(SECONDS_PER_MB) as deadline:
+                while more:
+                    message = await receive()
+                    chunk = message.get("body", b"")
+                    more = message.get("more_body", False)
+                    refused = refused or self._refusal(body, chunk)
+                    if refused:
+                        continue
+
+                    if len(body) // MB < (len(body) + len(chunk)) // MB:
+                        deadline.reschedule(asyncio.get_running_loop().time() + SECONDS_PER_MB)
+                    body += chunk
+                    self.held_bytes += len(chunk)
+        except TimeoutError:
+            refused = refused or RefusedError(
+                TIMEOUT,
+                f"the body of the request did not arrive in time: {len(body):,} bytes arrived, and the next MB took "
+                f"longer than {SECONDS_PER_MB:g} seconds; send it again over a faster connection",
+            )
+        if refused:
+            raise refused
+
+    def _refusal(self, body: bytearray, chunk: bytes) -> RefusedError | None:
+        """Return why a body may not grow by a chunk. Return None if it may."""
+        if len(body) + len(chunk) > MAX_BODY_BYTES:
+            limit = MAX_BODY_BYTES // MB
+            return RefusedError(413, f"the request is larger than {limit} MB; send fewer or smaller images at once")
+        if self.held_bytes + len(chunk) > MAX_HELD_BYTES:
+            return RefusedError(503, "the server is reading too many other requests; send this request again later")
+        return None
 
 
 class _Answer:
-    """The answer of MLflow's application. It is sent only when it is complete."""
+    """The response of MLflow's application. It is sent only when it is complete."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -82,6 +154,8 @@ class _Answer:
         self.status = status
         self.body = json.dumps({"message": sentence[:MAX_SENTENCE_CHARACTERS]}).encode()
         self.headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
+        if status == TIMEOUT:
+            self.headers.append((b"connection", b"close"))
 
     async def send(self, send: Send) -> None:
         if self.status >= ERROR:
@@ -99,41 +173,68 @@ def _sentence(body: bytes) -> str:
     return cause if before else text.partition("\n")[0]
 
 
-async def _read(scope: Message, receive: Receive) -> bytes:
-    """Return the body of a request, or raise RefusedError."""
-    headers = dict(scope["headers"])
-    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-    if kind not in CONTENT_TYPES:
-        raise RefusedError(415, f"the content type is {kind or 'missing'}; send one of {', '.join(CONTENT_TYPES)}")
-
-    body = bytearray()
-    size = 0
-    more = True
-    while more and size <= MAX_DRAINED_BYTES:
-        message = await receive()
-        size += len(message.get("body", b""))
-        if size <= MAX_BODY_BYTES:
-            body += message.get("body", b"")
-        more = message.get("more_body", False)
-    if size > MAX_BODY_BYTES:
-        raise RefusedError(
-            413, f"the request is larger than {MAX_BODY_BYTES // 2**20} MB; send fewer or smaller images at once"
-        )
-    if kind == "application/json":
-        _require_object(bytes(body))
-    return bytes(body)
+def _content_type(scope: Message) -> str:
+    """Return the content type of a request, or raise RefusedError if it is not one of CONTENT_TYPES in UTF-8."""
+    given = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1").strip().lower()
+    kind, _, parameters = given.partition(";")
+    if kind.strip() not in CONTENT_TYPES or parameters.strip() not in ("", "charset=utf-8"):
+        raise RefusedError(415, f"the content type is {given or 'missing'}; send one of {', '.join(CONTENT_TYPES)}")
+    return kind.strip()
 
 
-def _require_object(body: bytes) -> None:
-    """Raise RefusedError if a body is not a JSON object."""
+def _images(body: bytearray, kind: str) -> list[list[str | None]]:
+    """Return the rows of a request. A row has one cell: base64 of an image file, or None if the cell is not text.
+
+    Raises:
+        RefusedError: The request is not in one of MLflow's forms, or it has more than MAX_IMAGES images.
+    """
+    rows = _csv_rows(body) if kind == "text/csv" else _json_rows(body)
+    if len(rows) > MAX_IMAGES:
+        raise RefusedError(413, f"the request has more than {MAX_IMAGES:,} images; send fewer images at once")
+
+    images: list[list[str | None]] = []
+    for row in rows:
+        cell = row.get("image") if isinstance(row, dict) else row
+        if isinstance(cell, list) and len(cell) == 1:
+            cell = cell[0]
+        images.append([cell if isinstance(cell, str) else None])
+    return images
+
+
+def _csv_rows(body: bytearray) -> list[Any]:
+    """Return the column image of a CSV table, but at most MAX_IMAGES + 1 cells."""
+    csv.field_size_limit(MAX_BODY_BYTES)
+    table = csv.reader(io.StringIO(body.decode()))
+    names = next(table, [])
+    if "image" not in names:
+        raise RefusedError(ERROR, "the CSV table has no column image; send a table with the column image")
+
+    column = names.index("image")
+    rows = islice(filter(None, table), MAX_IMAGES + 1)  # without empty lines
+    return [row[column] if column < len(row) else None for row in rows]
+
+
+def _json_rows(body: bytearray) -> list[Any]:
+    """Return the rows of a request in one of FORMS. A row is a dict, or a list of its cells, or its only cell."""
     try:
-        value = json.loads(body)
+        request = json.loads(body)
     except RecursionError as error:
         raise RefusedError(ERROR, "the JSON is nested too deeply; send a flat list of images") from error
     except ValueError as error:
-        raise RefusedError(ERROR, f"the request is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise RefusedError(ERROR, 'the request is not a JSON object; send {"inputs": {"image": [base64, …]}}')
+        raise RefusedError(ERROR, f"the request is not JSON: {error}; send {EXAMPLE}") from error
+    if not isinstance(request, dict):
+        raise RefusedError(ERROR, f"the request is not a JSON object; send {EXAMPLE}")
+
+    forms = [form for form in FORMS if form in request]
+    if len(forms) != 1:
+        raise RefusedError(ERROR, f"the request has {len(forms)} of {', '.join(FORMS)}; send one, such as {EXAMPLE}")
+    rows = request[forms[0]]
+    if isinstance(rows, dict):
+        split = forms == ["dataframe_split"] and rows.get("columns") == ["image"]
+        rows = rows.get("data" if split else "image")
+    if not isinstance(rows, list):
+        raise RefusedError(ERROR, f"{forms[0]} has no list of the column image; send {EXAMPLE}")
+    return rows
 
 
 def _once(body: bytes) -> Receive:
@@ -149,8 +250,34 @@ def _once(body: bytes) -> Receive:
     return receive
 
 
+class Connection(H11Protocol):
+    """A connection that ends if the client does not send a new request in time.
+
+    uvicorn ends a connection that is silent after a response. It does not end a connection whose first request never
+    arrives, or whose headers arrive slowly, or whose client does not read the response.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for the first request."""
+        super().connection_made(transport)
+        self._expect_request()
+
+    def on_response_complete(self) -> None:
+        """Start to wait for the next request."""
+        self._expect_request()
+        super().on_response_complete()
+
+    def _expect_request(self) -> None:
+        self.loop.call_later(SECONDS_PER_REQUEST, self._end_if_last, self.cycle)
+
+    def _end_if_last(self, request: RequestResponseCycle | None) -> None:
+        """End the connection if no request came after the given request, which was answered."""
+        if self.cycle is request:
+            self.transport.abort()
+
+
 class NamedModel:
-    """A model as MLflow's application uses it. Each of its answers names the model and its version."""
+    """A model for MLflow's application. Each of its answers names the model and its version."""
 
     def __init__(self, model: Any, name: str, version: str):
         self.metadata = model.metadata
@@ -168,14 +295,40 @@ class NamedModel:
         return answers.assign(**self._names)
 
 
+def require_answer(model: NamedModel) -> None:
+    """End the process with a sentence if the model cannot classify the test image."""
+    try:
+        model.predict(pd.DataFrame({"image": [TEST_IMAGE]}))
+    except Exception as error:  # the model's own code can raise any error
+        sys.exit(
+            f"error: the model cannot classify a test image: {type(error).__name__}: {error}; serve another version"
+        )
+
+
+def server(app: Callable, host: str, port: int) -> uvicorn.Server:
+    """Return the HTTP server of an application behind the guard. It does not listen yet."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            Guard(app),
+            host=host,
+            port=port,
+            http=Connection,
+            ws="none",
+            limit_concurrency=MAX_CONNECTIONS,
+            log_level="warning",
+        )
+    )
+
+
 def main(folder: str, host: str, port: str, name: str, version: str) -> None:
     """Load the model from its folder, and answer requests until the process is ended."""
-    import uvicorn
     from mlflow.pyfunc import load_model, scoring_server
 
     model: Any = NamedModel(load_model(folder), name, version)  # MLflow uses only its metadata and its `predict`
-    app = Guard(scoring_server.init(model))
-    uvicorn.run(app, host=host, port=int(port), limit_concurrency=MAX_CONNECTIONS, log_level="warning")
+    require_answer(model)
+    app = scoring_server.init(model)
+    app.get("/ready")(lambda: {"model": name, "version": version})
+    server(app, host, int(port)).run()
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ A registered model version contains its own code, under the same package names a
 process must not have imported this project before. The process runs this file as a script, with
 `python -I served_process.py MODEL_URI`, so this file does not import the project.
 
-The protocol is one JSON value per line. The first line on standard output is "ready" or the cause of a failure. Then
-each line of standard input is a list of image files in base64, and each line of standard output is a list of answers.
+Every line of standard input and standard output is one JSON value. The first line on standard output is "ready", or the
+reason why the model cannot be loaded. Then each line of standard input is a list of image files in base64, and the
+process writes one line with the list of the answers to these images.
 """
 
 import contextlib
@@ -22,18 +23,18 @@ SECONDS_TO_END = 10
 
 
 class ModelLoadError(RuntimeError):
-    """The error if a model cannot be loaded. The message gives the model and the cause."""
+    """The model cannot be loaded. The message gives the model and the cause."""
 
 
 class ModelProcess:
     """A model that answers `ask` inside a `with` block. Its process ends with the block."""
 
     def __init__(self, model_uri: str, name: str = ""):
-        """Set what to load.
+        """Choose the model. The `with` statement starts the process, which loads the model.
 
         Args:
-            model_uri: The model's folder, or its URI as MLflow writes it, such as `models:/crack-classifier@champion`.
-            name: Name of the model in messages; if empty, messages name the URI.
+            model_uri: The model's folder, or its URI in MLflow, such as `models:/crack-classifier@champion`.
+            name: Name of the model in messages. If it is empty, messages give the URI.
         """
         self.uri = model_uri
         self.name = name or model_uri
@@ -85,9 +86,9 @@ class ModelProcess:
             images: Image files in base64.
 
         Returns:
-            One dict per image: {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold": 0 to 1, "novelty": from
-            0, "needs_review": true or false}, or {"error": cause} if the model refuses the image. "needs_review" is
-            None or missing if the model was registered without a review band.
+            One dict per image: {"p_crack": 0 to 1, "label": "crack" or "no_crack", "threshold": 0 to 1, "novelty": 0
+            or more, "needs_review": true or false}. If the model refuses an image, its dict is {"error": cause}. If the
+            model was registered without a review band, "needs_review" is None or missing.
 
         Raises:
             RuntimeError: The process ended. The message gives its signal or exit status.
@@ -147,7 +148,7 @@ def _serve(model_uri: str) -> None:
 
 
 def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:
-    """Ask the model for all images at once. If it refuses them, ask for each image alone."""
+    """Give the model all images at once. If it refuses them, give it each image alone."""
     import pandas as pd
 
     try:

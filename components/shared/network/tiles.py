@@ -27,7 +27,7 @@ FEWEST_BATCHES_FOR_WORKERS = 4
 
 
 def decode_tile(data: bytes, size: int) -> np.ndarray:
-    """Decode an image file and return (size, size, 3) uint8 RGB. Training, prediction and served models use this."""
+    """Decode an image file and return a tile (size, size, 3) uint8 RGB, for training, prediction and served models."""
     return resize(decode(data), size)
 
 
@@ -79,9 +79,9 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
         dataset: The tiles to read.
         batches: A sampler of whole batches, such as `TrainingBatches`, or the batch size. With a batch size, every tile
             appears once, in order.
-        workers: Number of decoding processes. None: this device's share of the processors minus 1, at most
-            `MAX_WORKERS`. Only the processors that the container may use are counted.
-        devices: Number of devices that share the processors.
+        workers: Number of decoding processes. None gives the number of processors that the container may use, divided
+            by `devices`, minus 1, at most `MAX_WORKERS`. If a batch size gives only a few batches, there are 0 workers.
+        devices: Number of devices whose loaders use the processors at the same time.
     """
     if workers is None:
         workers = _default_workers(devices)
@@ -106,7 +106,7 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
 
 
 def _default_workers(devices: int) -> int:
-    """Return the number of decoding processes: a device's share of the processors, minus one for the network."""
+    """Return the number of decoding processes of one device. One of the device's processors is left for the network."""
     return max(1, min(MAX_WORKERS, count_processors() // devices - 1))
 
 
@@ -118,9 +118,9 @@ def _stack(items: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.T
 
 
 def _ignore_sigterm(_: int) -> None:
-    """Make a worker ignore a SIGTERM to the process group.
+    """Make a worker ignore a SIGTERM that is sent to all processes of the training.
 
-    The training process first writes a checkpoint, and then ends its workers.
+    The training process handles the signal: it writes a checkpoint, and then ends its workers.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ OTHER_SOURCES = (
     'Instead, set weights to the path of a weights file, to an S3 object that "crack-pipeline mirror-weights" '
     'copied, or to "none" to train from scratch'
 )
+
+
+class UnreachableWeightsError(InputError):
+    """Weights that this machine cannot reach. Another machine, such as a pod, may reach them."""
 
 
 class HubPlace(NamedTuple):
@@ -40,10 +45,11 @@ class S3Place(NamedTuple):
 
 
 def check_weights(architecture: str, weights: str) -> None:
-    """Raise an error if a source of weights cannot exist. No connection is opened.
+    """Raise an error if a source of weights is clearly wrong. No connection is opened.
 
     Raises:
-        InputError: The file does not exist, or timm publishes no weights for the architecture.
+        UnreachableWeightsError: The file does not exist on this machine.
+        InputError: The address of an S3 object is incomplete, or timm publishes no weights for the architecture.
     """
     if weights == "none":
         return
@@ -52,10 +58,43 @@ def check_weights(architecture: str, weights: str) -> None:
     elif weights.startswith("s3://"):
         _s3_place(weights)
     elif not Path(weights).is_file():
-        raise InputError(
+        raise UnreachableWeightsError(
             f'weights file "{weights}" does not exist; give a file, "hub", s3://BUCKET/KEY, or "none" to train from '
             "scratch"
         )
+
+
+def on_this_machine(architecture: str, weights: str) -> bool:
+    """Return whether a network can be built from a source of weights without a connection."""
+    if weights == "hub":
+        return _cached(hub_place(architecture)) is not None
+    return weights == "none" or (not weights.startswith("s3://") and Path(weights).is_file())
+
+
+def reach_weights(architecture: str, weights: str) -> str:
+    """Check that a source of weights exists. Nothing large is downloaded.
+
+    Returns:
+        What was found, in words.
+
+    Raises:
+        UnreachableWeightsError: This machine cannot reach the hub or the store, or it does not have the file.
+        InputError: The hub or the store answers, but it does not have the weights.
+    """
+    check_weights(architecture, weights)
+    if weights == "hub":
+        return f"{_ask_hub(architecture)} answers this machine"
+    if not weights.startswith("s3://"):
+        return f"{weights} exists"
+
+    place = _s3_place(weights)
+    try:
+        exists = Store(place.store).exists(place.key)
+    except InputError as error:
+        raise UnreachableWeightsError(f"{weights} cannot be reached: {error}") from error
+    if not exists:
+        raise InputError(f'{weights} does not exist; "crack-pipeline mirror-weights" copies the weights there')
+    return f"{weights} exists, sha256 {known_digest(weights)[:12]}…"
 
 
 def known_digest(weights: str) -> str:
@@ -93,7 +132,7 @@ def weights_file(architecture: str, weights: str, digest: str) -> Iterator[Path]
 
     Args:
         architecture: Name in timm.
-        weights: The source of the weights; not "none".
+        weights: The source of the weights: "hub", a file's path or s3://BUCKET/KEY.
         digest: The sha256 that the file must have; "" if it is not known.
 
     Raises:
@@ -136,24 +175,66 @@ def from_hub(architecture: str) -> Path:
     Raises:
         InputError: The hub cannot be reached or refuses the file.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download
 
     place = hub_place(architecture)
-    cached = try_to_load_from_cache(place.repository, place.file)
-    if isinstance(cached, str):
-        return Path(cached)
+    cached = _cached(place)
+    if cached is not None:
+        return cached
 
-    url = hf_hub_url(place.repository, place.file)
+    # The download itself would try to connect for 46 s. This request fails early if the hub cannot be reached.
+    url = _ask_hub(architecture)
     try:
-        # The download itself would try to connect for 46 s. This request fails early if the hub cannot be reached.
-        get_hf_file_metadata(url, timeout=HUB_SECONDS)
         return Path(hf_hub_download(place.repository, place.file))
     except Exception as error:  # the hub's client, its HTTP library and the system all raise their own errors
-        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"could not download the weights of {architecture} from {url} ({cause}); check the connection. "
+            f"could not download the weights of {architecture} from {url} ({_cause(error)}); check the connection. "
             f"{OTHER_SOURCES}"
         ) from error
+
+
+def _cached(place: HubPlace) -> Path | None:
+    """Return the path of a hub file in the local cache. Return None if the file is not there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(place.repository, place.file)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def _ask_hub(architecture: str) -> str:
+    """Ask the hub whether it has the weights of an architecture. Return the address of the file.
+
+    Raises:
+        UnreachableWeightsError: The hub does not answer, or it refuses the request.
+        InputError: The hub does not have the file.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    url = hf_hub_url(*hub_place(architecture))
+    try:
+        get_hf_file_metadata(url, timeout=HUB_SECONDS)
+    except HfHubHTTPError as error:
+        if error.response.status_code == HTTPStatus.NOT_FOUND:
+            raise InputError(
+                f"the hub does not have the weights of {architecture} at {url}. {OTHER_SOURCES}"
+            ) from error
+        raise _unreachable(architecture, url, error) from error
+    except Exception as error:  # the hub's client, its HTTP library and the system all raise their own errors
+        raise _unreachable(architecture, url, error) from error
+    return url
+
+
+def _unreachable(architecture: str, url: str, error: Exception) -> UnreachableWeightsError:
+    return UnreachableWeightsError(
+        f"the weights of {architecture} cannot be fetched: {url} cannot be reached ({_cause(error)}); "
+        "check the connection. "
+        f"{OTHER_SOURCES}"
+    )
+
+
+def _cause(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def mirror(architecture: str, store: Store) -> str:

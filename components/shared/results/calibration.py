@@ -17,18 +17,20 @@ class ReviewBand:
     """The range of P(crack) in which a person must look at a tile. docs/statistics.md, "Triage", derives it.
 
     A tile with P(crack) below `low` gets the answer "no crack", and no person looks at it. A tile with P(crack) of at
-    least `high` gets the answer "crack". Of all cracks, at most the share `missed` gets the answer "no crack" although
-    no person looked. If the calibration were repeated many times with other validation photos, this promise would hold
-    in at least the share `confidence` of the repetitions.
+    least `high` gets the answer "crack". The band promises that at most the share `missed` of all cracked tiles has a
+    P(crack) below `low`. If the calibration were repeated many times with other validation photos, this promise would
+    hold in at least the share `confidence` of the repetitions.
 
     Attributes:
-        low: Calibrated P(crack), 0 to 1. 0 means that the photos were too few: every tile below `high` needs review.
-        high: Calibrated P(crack), at least `low`: the operating threshold.
-        missed: Largest share of the cracks that may be missed, above 0 and below 1.
-        confidence: Above 0 and below 1.
+        low: Lower end of the band, calibrated P(crack), 0 to 1. If there were too few photos to choose it, it is 0.
+            Then every tile below `high` needs review.
+        high: Upper end of the band, calibrated P(crack), at least `low`. It is the operating threshold.
+        missed: The promised limit for the share of missed cracks, above 0 and below 1.
+        confidence: The confidence of the promise, above 0 and below 1.
         photos: Number of validation photos with cracks.
-        photos_needed: Number of photos with cracks that are needed for a band, if none of their cracks is missed.
-        counted: The largest number of cracked tiles with which a photo counts.
+        photos_needed: Smallest number of validation photos with cracks that can give a `low` above 0. It is computed
+            for a model that misses none of their cracks.
+        counted: A photo with more cracked tiles than this counts like a photo with this many cracked tiles.
     """
 
     low: float
@@ -41,7 +43,7 @@ class ReviewBand:
 
     @property
     def is_certified(self) -> bool:
-        """Return whether some tiles may be answered "no crack" without a look."""
+        """Return whether some tiles may get the answer "no crack" without review by a person."""
         return self.low > 0
 
     def contains(self, p_crack: np.ndarray) -> np.ndarray:
@@ -79,7 +81,7 @@ class Calibration:
         """Return which tiles a person must look at, by their calibrated P(crack), float (n,).
 
         Returns:
-            bool (n,). Without a review band: object (n,), every element None, because the model does not know.
+            bool (n,). Without a review band, the model does not know, and the result is object (n,) with only None.
         """
         if self.band is None:
             return np.full(len(p_crack), None)

@@ -1,4 +1,7 @@
-"""A candidate's dossier: the folder that the gate step writes, and that the select, register and report steps read."""
+"""Name and read the files of a candidate's dossier.
+
+The dossier is a folder. The gate step writes it, and the select, register and report steps read it.
+"""
 
 import json
 from pathlib import Path
@@ -31,16 +34,16 @@ def read_verdict(folder: str | Path) -> dict[str, Any]:
 
 
 def measurements_of(folder: str | Path) -> Measurements:
-    """Read all measurements of the candidate."""
+    """Read all measurements in a dossier."""
     return read_measurements(Path(folder) / MEASUREMENTS)
 
 
 def read_test_answers(folder: str | Path) -> pd.DataFrame:
-    """Read the candidate's answers to all clean test tiles, with its calibration and threshold.
+    """Read the candidate's answers to all test tiles without corruptions.
 
     Returns:
-        The columns sample_id, group_id, source, surface, path, label, p_crack (calibrated), crack (bool: the answer)
-        and image. `image` holds the bytes of a JPEG file for the wrongly answered tiles that the report shows. For all
-        other tiles it is missing.
+        The columns sample_id, group_id, source, surface, path, label, p_crack (calibrated), crack (bool, true if the
+        candidate calls the tile a crack) and image. `image` contains the bytes of a JPEG file for the wrongly answered
+        tiles that the report shows. For all other tiles it is missing.
     """
     return pd.read_parquet(Path(folder) / TEST_ANSWERS)

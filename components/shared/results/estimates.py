@@ -27,8 +27,8 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Return every metric in METRICS with its 95 % interval by bootstrap over groups.
 
-    If a model makes no error, one answer is changed into a wrong answer before the interval is computed; see
-    `_with_one_error`.
+    A metric can be 1 because the model makes no error. Its interval is then computed as if the least certain answer of
+    each class were wrong (`_with_one_error` says why).
 
     Args:
         labels: int (n,), 1 for crack.
@@ -36,7 +36,7 @@ def estimate_metrics(
         groups: (n,), the group of each image; any values that `str` can convert.
         threshold: An image is called a crack if P(crack) >= threshold.
         resamples: Number of bootstrap resamples; with 0, no intervals are computed.
-        seed: Seed of the resampling; equal seeds draw equal groups.
+        seed: Seed of the resampling. Equal seeds give equal resamples.
     """
     labels = np.asarray(labels, np.int64)
     p_crack = np.asarray(p_crack, np.float64)
@@ -46,8 +46,8 @@ def estimate_metrics(
     faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
         decided, ranked = _with_one_error(labels, p_crack)
-        # The added error must not affect the shape of the interval, because we chose its group, and did not observe the
-        # error.
+        # The added errors must not affect the shape of the interval, because they are not observed errors. We chose
+        # their groups.
         shapeless = replace(drawn, twice=drawn.twice[:0])
         by_decision = _estimate_all(labels, decided, shapeless, threshold)
         by_rank = _estimate_all(labels, ranked, shapeless, threshold)
@@ -66,7 +66,8 @@ def estimate_metrics(
 def few_errors(errors: float, images: int, groups: int) -> bool:
     """Return whether there are fewer errors than images in an average group.
 
-    If so, an interval may be too narrow: it covers the true value in 84 to 93 % of our simulations, not in 95 %.
+    If so, an interval may be too narrow. In our simulations, such intervals cover the true value in only 84 to 93 % of
+    the cases, not in 95 %.
     """
     return errors * groups < images
 
@@ -120,14 +121,14 @@ def _estimate(name: str, value: float, draws: np.ndarray, twice: np.ndarray, gro
 def _with_one_error(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return two versions of P(crack), float64 (n,), in which the least certain answer of each class is wrong.
 
-    A resample cannot contain an error that the sample does not contain. So the bootstrap would give a model without
-    errors the interval [1, 1]. In truth, such a model may make a few errors on other images, so we add one error. The
-    order of models stays correct: the interval of a model with errors never has a higher lower end than the interval of
-    a model without errors.
+    A resample cannot contain an error that the images do not contain. So the bootstrap would give a model without
+    errors the interval [1, 1]. In truth, such a model may make a few errors on other images, so we add one error in
+    each class. The order of models stays correct: a model with errors never gets a higher lower end than a model
+    without errors.
 
-    The first array is for metrics of decisions: the least certain answer of each class is reversed. The second array is
-    for metrics of the ranking: the lowest P(crack) of a crack and the highest P(crack) of an image without a crack are
-    swapped.
+    The first array is for metrics of decisions. In it, the least certain answer of each class is reversed. The second
+    array is for metrics of the ranking. In it, the lowest P(crack) of a crack and the highest P(crack) of an image
+    without a crack are swapped.
     """
     cracks = np.flatnonzero(labels == 1)
     others = np.flatnonzero(labels == 0)

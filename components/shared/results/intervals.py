@@ -1,8 +1,9 @@
 """Compute 95 % intervals of numbers that are measured on images in groups (photos).
 
 Tiles of one photo resemble each other, so groups are resampled, not single images. The bootstrap gives the standard
-error. The interval is a t interval on a transformed scale. It is longer on the side of the long tail.
-`docs/statistics.md` derives the interval, and `make simulate` measures how often it covers the true value.
+error. The interval is a t interval on a transformed scale. If the distribution of the number has a longer tail on one
+side, the interval is longer on this side. `docs/statistics.md` derives the interval, and `make simulate` measures how
+often it covers the true value.
 """
 
 import math
@@ -15,7 +16,7 @@ from scipy.special import stdtrit
 
 Scale = Literal["share", "signed", "loss", "difference"]
 
-# A smaller standard error is only rounding in the sums of the metrics: the number does not vary.
+# A standard error below this limit is only a rounding error in the sums of the metrics. The number itself is constant.
 ROUNDING_ERROR = 1e-12
 
 # With more groups than this, a single group has little influence, so skewness and kurtosis are not measured.
@@ -26,13 +27,17 @@ MAX_STANDARD_ERRORS = 3.0
 MAX_TRANSFORMED_ERROR = 1.0
 MAX_LOG_STRETCH = 1.5
 
-# First term of Edgeworth's expansion at 97.5 %: standard errors per unit of skewness / sqrt(groups).
+# From the first term of Edgeworth's expansion at 97.5 %. For each unit of skewness / sqrt(groups), the interval gets
+# longer by this many standard errors.
 SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 
 
 @dataclass(frozen=True)
 class _Transform:
-    """A function to an unbounded scale, its derivative and its inverse. On this scale, errors are almost normal."""
+    """A function to an unbounded scale, its derivative and its inverse.
+
+    On the unbounded scale, the errors of the number are almost normally distributed.
+    """
 
     forward: Callable
     derivative: Callable
@@ -65,7 +70,7 @@ def group_codes(groups: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def draw_groups(count: int, resamples: int, seed: int) -> np.ndarray:
-    """Draw `resamples` bootstrap samples; each draws `count` times from `count` groups, with replacement.
+    """Make bootstrap resamples. Each resample draws `count` groups from `count` groups, with replacement.
 
     Returns:
         uint16 (resamples, count): how often each group is drawn in each resample.
@@ -91,7 +96,7 @@ def one_twice(count: int) -> np.ndarray:
 def interval(
     value: float, draws: np.ndarray, twice: np.ndarray, groups: int, scale: Scale, losses: float = math.inf
 ) -> tuple[float, float]:
-    """Return the lower and upper end of a number's 95 % interval. Both are `value` if all draws are equal.
+    """Return the lower and upper end of a number's 95 % interval. Both are `value` if the number never varies.
 
     Args:
         value: The number, measured on all groups.
@@ -101,8 +106,7 @@ def interval(
         scale: The range of the number: "share" 0 to 1, "signed" -1 to 1, "loss" 0 or more, "difference" any number.
         losses: Only for a difference between two models: the sum of the losses of both models. A loss is, for example,
             1 - AUROC. If both models make few errors, these errors come from few photos, and other photos could move
-            the difference further. So the smaller the losses are, the longer the interval is on the side of the long
-            tail.
+            the difference further. So smaller losses give a longer interval, on the side of the longer tail.
 
     Source: t interval with the bootstrap's standard error on the transformed scale (Efron & Tibshirani 1993, 12.6);
         degrees of freedom from the kurtosis (Satterthwaite 1946); skewness by Edgeworth's expansion (Johnson 1978;
@@ -116,7 +120,7 @@ def interval(
     standard_error *= transform.derivative(value)
     if scale != "difference":
         # On this scale, a number that depends on one group alone has a standard error of about 1. With few groups, the
-        # resamples can give more, so we limit it.
+        # resamples can give a larger standard error, so we limit it.
         standard_error = min(standard_error, MAX_TRANSFORMED_ERROR)
 
     skewness, kurtosis = _shape(twice)
@@ -137,7 +141,8 @@ def interval(
 def _shape(twice: np.ndarray) -> tuple[float, float]:
     """Return skewness and kurtosis of the groups' influence on the number.
 
-    If `twice` is empty or constant, return the values of a normal distribution, 0 and 3.
+    The influence of a group is how much the number changes if this group is drawn twice. If `twice` is empty or
+    constant, return the values of a normal distribution, 0 and 3.
     """
     if not len(twice):
         return 0.0, 3.0

@@ -43,7 +43,7 @@ class Measurement:
         condition: "before" or "after" fine-tuning.
         low: Lower end of the 95 % interval; None if no interval was computed.
         high: Upper end of the 95 % interval; None if no interval was computed.
-        n: Number of images on which it was measured.
+        n: Number of images on which the number was measured.
         note: A remark that a reader of the number needs; may be empty.
     """
 
@@ -61,7 +61,7 @@ class Measurement:
     def of(
         cls, name: str, estimate: Estimate, n: int, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
     ) -> "Measurement":
-        """Return an estimate as a measurement. `n` is the number of images on which it was measured."""
+        """Return an estimate as a measurement. `n` is the number of images on which the estimate was measured."""
         return cls(name, estimate.value, split, slice, condition, estimate.low, estimate.high, n, estimate.note)
 
 
@@ -84,7 +84,7 @@ class Measurements:
     def find(
         self, name: str, split: str = "test", slice: Slice = WHOLE, condition: str = "after"
     ) -> Measurement | None:
-        """Return one number; None if it was not measured."""
+        """Return one measured number; None if it was not measured."""
         return self._index.get((name, split, slice, condition))
 
     def where(
@@ -125,7 +125,7 @@ assert [field.name for field in fields(Measurement)] == SCHEMA.names
 FEW_ERRORS = "there are fewer errors than tiles in an average photo, so this interval may be too narrow"
 DAGGER = (
     "† There are fewer errors than tiles in an average photo, so this interval may be too narrow. (If there is no "
-    "error, the least certain answer was counted as an error.)"
+    "error, the least certain answer of each class was counted as an error.)"
 )
 ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
 

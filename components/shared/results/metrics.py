@@ -64,7 +64,10 @@ def confusion_matrix(labels: np.ndarray, p_crack: np.ndarray, threshold: float =
 
 
 def classification_report(confusion: np.ndarray) -> dict[str, dict[str, float]]:
-    """Return precision, recall, F1 and number of images of each class, and their unweighted mean ("macro").
+    """Return precision, recall, F1 and number of images of each class, and of both classes together ("macro").
+
+    The "macro" values of precision, recall and F1 are the unweighted means of both classes. The "macro" number of
+    images is the sum.
 
     Args:
         confusion: (2, 2) counts, from `confusion_matrix`.
@@ -182,6 +185,8 @@ def _decision_metrics(tn: np.ndarray, fp: np.ndarray, fn: np.ndarray, tp: np.nda
 @dataclass(frozen=True)
 class _Ranked:
     """Weighted images in order of rising P(crack). Images with equal P(crack) form one block.
+
+    The weight of an image is the number of times that a resample draws its group.
 
     Attributes:
         p_crack: float64 (blocks,), rising.

@@ -1,14 +1,15 @@
-"""The predictions folder: a network's answers to all images, before and after fine-tuning.
+"""Write and read a predictions folder, which contains a network's answers to all images, before and after fine-tuning.
 
 The predict step writes the folder. The evaluate, explain, drift and gate steps read it, so they get the answers without
 running the network. The folder contains:
 
 - `predictions.parquet`: one row per image and view (the clean image, or the image with a corruption);
-- `embeddings.npy`: one row for each clean row of the table after fine-tuning;
-- `views.jpg`: one image in all views, only if corrupted views were scored;
+- `embeddings.npy`: one row for each row of this table that is a clean image after fine-tuning;
+- `views.jpg`: one image in all views; only if the network also answered corrupted images;
 - `calibration.json`: only in the champion's folder.
 
-An empty table is valid. It means that there is no champion yet.
+An empty table is valid. It means that there is no champion, or that the champion was trained on all test tiles or their
+photos.
 """
 
 from dataclasses import dataclass
@@ -58,8 +59,8 @@ class Predictions:
         table: One row per image and view, with the columns in SCHEMA. `label` is 1 for a crack; `logit_1` and `p_crack`
             belong to the class crack. `condition` is "before" or "after" fine-tuning. `corruption` is "clean"
             (severity 0) or a corruption family (severity 1 to 5).
-        embeddings: float32 (rows, features): the network's features before its last layer, one row for each clean
-            "after" row, in the same order.
+        embeddings: float32 (rows, features): the network's features before its last layer. There is one row for each
+            row of `table` that is clean and has the condition "after", in the same order.
         gigaflops: 10^9 floating-point operations that the network needs for one image; NaN if unknown.
     """
 
@@ -83,7 +84,7 @@ class Predictions:
 
 
 def empty_predictions() -> Predictions:
-    """Return predictions without rows, for a champion that does not exist."""
+    """Return predictions without rows. They take the place of a champion that does not exist or has no test tiles."""
     return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
 
 
@@ -94,7 +95,8 @@ def write_predictions(
 
     Args:
         table: Has the columns in SCHEMA; `p_crack` may be missing.
-        embeddings: float32 (rows, features), one row for each clean "after" row, in the same order.
+        embeddings: float32 (rows, features), one row for each row of `table` that is clean and has the condition
+            "after", in the same order.
         folder: The folder; it is created if it does not exist.
         gigaflops: 10^9 floating-point operations that the network needs for one image; NaN if unknown.
 

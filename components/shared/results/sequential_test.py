@@ -1,9 +1,9 @@
 """Test a share, such as recall, while labels arrive. A user may look at the result after every label.
 
-The test is a game. A player starts with a wealth of 1. At each draw, the player bets a fraction of this wealth that the
-share is above a limit. If the share is not above the limit, the player cannot expect to win. So a large wealth is
-evidence that the share is above the limit, and this module calls the wealth "evidence". docs/statistics.md ("Accepting
-a site") derives the test.
+The test is a game about randomly drawn tiles or photos. Several players start with a total wealth of 1. Before each
+draw, each player bets a fixed fraction of their wealth on the statement that the share is above a limit. If this
+statement is wrong, the players cannot expect to win. So a large total wealth is evidence that the share is above the
+limit, and this module calls the total wealth "evidence". docs/statistics.md ("Accepting a site") derives the test.
 
 Source: Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024, section 4; the
 mixture over fixed bets is Cover's universal portfolio, Mathematical Finance 1991.
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The fractions of the wealth that are bet. There is one player for each fraction, and all start with equal wealth.
+# The fractions of the wealth that the players bet. There is one player for each fraction. All start with equal wealth.
 FRACTIONS = np.array([0.1, 0.3, 0.6, 0.95])
-# The values of the share that are tested one by one to find the ends of its interval.
+# To find the ends of an interval for the share, these values of the share are tested one by one.
 GRID = np.linspace(0.005, 0.995, 199)
 # exp overflows in float64 at larger values.
 MAX_LOG_WEALTH = 700.0
@@ -23,16 +23,16 @@ MAX_LOG_WEALTH = 700.0
 
 @dataclass(frozen=True)
 class Bets:
-    """The outcome of each draw: the total weight of its good tiles, and the total weight of its bad tiles.
+    """The outcomes of n bets. A bet is about one random draw: one tile, or several tiles of one photo.
 
-    The tested share is good / (good + bad), summed over all draws. The draws are independent and have the same
-    distribution.
+    The outcome of a bet is the total weight of its good tiles, and the total weight of its bad tiles. The tested share
+    is good / (good + bad), with the sums over all bets. The bets are independent and have the same distribution.
 
     Attributes:
         good: float (n,), at least 0, such as the weight of the cracks that were found.
         bad: float (n,), at least 0, such as the weight of the missed cracks.
-        most_good: The largest weight that `good` could have had in any draw, above 0.
-        most_bad: The largest weight that `bad` could have had in any draw, above 0.
+        most_good: The largest weight that `good` could have had in any bet, above 0.
+        most_bad: The largest weight that `bad` could have had in any bet, above 0.
     """
 
     good: np.ndarray
@@ -41,34 +41,34 @@ class Bets:
     most_bad: float
 
     def share(self) -> float:
-        """Return the estimated share, 0 to 1; NaN if no draw showed a good or a bad tile."""
+        """Return the estimated share, 0 to 1; NaN if there is neither a good nor a bad tile."""
         total = self.good.sum() + self.bad.sum()
         return float(self.good.sum() / total) if total else float("nan")
 
     def swapped(self) -> "Bets":
-        """Return the same draws with good and bad exchanged: bets on 1 - share."""
+        """Return the bets with good and bad exchanged. Their tested share is 1 - share."""
         return Bets(self.bad, self.good, self.most_bad, self.most_good)
 
 
 def evidence_above(
     bets: Bets, limit: float, fractions: np.ndarray = FRACTIONS, starts: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the evidence that the share is above a limit, after each draw.
+    """Return the evidence, after each bet, that the tested share (such as recall) is above a limit.
 
-    If the share is not above the limit, the evidence is unlikely to become large. The probability that it reaches
-    1 / risk after any of the draws is at most `risk`. A higher limit gives less evidence.
+    If the share is not above the limit, the evidence is unlikely to become large. For a risk such as 0.05, the
+    probability that the evidence ever reaches 1 / risk is at most `risk`. A higher limit gives less evidence.
 
     Args:
-        bets: The draws.
-        limit: A share, above 0 and below 1.
+        bets: The outcomes of n bets, in the order of the draws.
+        limit: The limit, above 0 and below 1.
         fractions: float (players,), the fraction of the wealth that each player bets, from 0 to below 1.
         starts: float (players,), the wealth with which each player starts; the sum is 1. By default, all players start
             with the same wealth.
 
     Returns:
-        float64 (n,), at least 0: the wealth of all players together, who start with 1.
+        float64 (n,), at least 0: the total wealth of all players after each bet. They start with a total of 1.
     """
-    # The mean of `gain` is at most 0 if the share is at most the limit, and a gain is never below -1.
+    # If the share is at most the limit, the expected gain is at most 0. A gain is never below -1.
     gain = (bets.good / limit - (bets.good + bets.bad)) / bets.most_bad
     wealth = np.cumsum(np.log1p(np.outer(gain, fractions)), axis=0)
     if starts is None:
@@ -77,15 +77,17 @@ def evidence_above(
 
 
 def evidence_below(bets: Bets, limit: float) -> np.ndarray:
-    """Return the evidence that the share is below a limit, after each draw, float64 (n,). See `evidence_above`."""
+    """Return the evidence, after each bet, that the tested share is below a limit. See `evidence_above`."""
     return evidence_above(bets.swapped(), 1 - limit)
 
 
 def ends(bets: Bets, risk: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return an interval for the share after each draw: its lower ends and its upper ends, each float64 (n,).
+    """Return a confidence interval for the tested share after each bet, as its lower ends and its upper ends.
 
-    The probability that the share is below any of the lower ends is at most `risk`. The probability that the share is
-    above any of the upper ends is at most `risk` too. Every end is a value of `GRID`, or 0 or 1.
+    Both arrays are float64 (n,).
+
+    The probability that the share is below one or more of the lower ends is at most `risk`. The probability that the
+    share is above one or more of the upper ends is at most `risk` too. An end is a value of `GRID`, 0 or 1.
     """
     return _lower_ends(bets, risk), 1 - _lower_ends(bets.swapped(), risk)
 

@@ -1,4 +1,4 @@
-"""A slice: the part of a split on which a number was measured, such as one surface or one corruption."""
+"""Name the part of a split on which a number was measured, such as the tiles of one surface or one corruption."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Slice:
 
     @classmethod
     def parse(cls, text: str) -> "Slice":
-        """Return the slice that a text names. This is the inverse of `str`.
+        """Return the slice that a text such as "surface=wall" describes. This is the inverse of `str`.
 
         Raises:
             InputError: A part of the text does not have the form `column=value`.
@@ -47,12 +47,12 @@ class Slice:
         return cls(tuple(pairs))
 
     def get(self, column: str) -> str | None:
-        """Return a column's value; None if the slice does not name the column."""
+        """Return the value of a column, such as "wall"; None if the slice does not contain the column."""
         return dict(self.pairs).get(column)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns that the slice names, in order."""
+        """Return the columns of the slice's pairs, in order."""
         return tuple(dict(self.pairs))
 
     def __str__(self) -> str:

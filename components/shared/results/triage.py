@@ -27,7 +27,7 @@ def triage_in_words(band: ReviewBand | None, rows: Measurements) -> str:
         return (
             f"Every tile with P(crack) below {band.high:.3g} needs review{_on_test(review)}. People could skip some of "
             f"these tiles if the validation split had at least {band.photos_needed:,} photos with cracks, but it has "
-            f"{band.photos:,}. With enough photos, the pipeline chooses the tiles that people skip so that at most "
+            f"{band.photos:,}. With enough photos, the pipeline chooses which tiles people skip. Then at most "
             f"{_number(band.missed)} % of all cracks are missed (with {_number(band.confidence)} % confidence)."
         )
 
@@ -35,11 +35,13 @@ def triage_in_words(band: ReviewBand | None, rows: Measurements) -> str:
     if band.low < band.high:
         which = f"A tile needs review if its P(crack) is at least {band.low:.3g} and below {band.high:.3g}"
     missed = _percent(rows.find(MISSED_SHARE))
-    measured = f" On the test split, this share is {missed}." if missed else ""
+    measured = ""
+    if missed:
+        measured = f" On the test split, {missed} of the cracks are answered 'no crack' and get no review."
     return (
         f"{which}{_on_test(review)}. Of all cracks in new photos of the same kind, at most {_number(band.missed)} % "
-        f"are answered 'no crack' and get no review. This holds with {_number(band.confidence)} % confidence. It was "
-        f"computed from {band.photos:,} validation photos with cracks.{measured}"
+        f"are answered 'no crack' and get no review. This limit holds with {_number(band.confidence)} % confidence. It "
+        f"was computed from {band.photos:,} validation photos with cracks.{measured}"
     )
 
 

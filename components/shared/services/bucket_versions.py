@@ -36,14 +36,14 @@ def keeps_versions(store: Store) -> bool:
 
 
 def deleted_objects(
-    store: Store, prefixes: Iterable[str], since: datetime, also: Collection[str] = ()
+    store: Store, prefixes: Iterable[str], before: datetime, also: Collection[str] = ()
 ) -> list[DeletedObject]:
     """Return deleted objects whose versions are still stored.
 
     Args:
         store: Storage root.
         prefixes: Only objects whose keys start with one of these prefixes are returned.
-        since: Objects that were deleted before this time are returned.
+        before: Only objects that were deleted before this time are returned.
         also: Keys of objects that are returned even if they were deleted later.
     """
     found: dict[str, DeletedObject] = {}
@@ -58,7 +58,7 @@ def deleted_objects(
 
     chosen = []
     for known in found.values():
-        if known.deleted and (known.deleted < since or known.key in also):
+        if known.deleted and (known.deleted < before or known.key in also):
             chosen.append(known)
     return chosen
 
@@ -107,6 +107,6 @@ def _remove(store: Store, versions: list[dict[str, str]]) -> None:
     answer = store.connection.ask(versions[0]["Key"], request)
     for error in answer.get("Errors", []):
         raise InputError(
-            f"the bucket {store.bucket} keeps a version of {error.get('Key', '')}: {error.get('Message', '')}; if "
-            "Object Lock protects it, wait until the protection ends"
+            f"the bucket {store.bucket} refuses to remove a version of {error.get('Key', '')}: "
+            f"{error.get('Message', '')}; if Object Lock protects the version, wait until the protection ends"
         )

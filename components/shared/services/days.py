@@ -1,4 +1,4 @@
-"""Places whose path contains a day: `s3://crack/incoming/{yesterday}`."""
+"""Fill in the day in paths such as `s3://crack/incoming/{yesterday}`."""
 
 import datetime
 import re
@@ -10,7 +10,7 @@ PATH_PART_WITH_A_DAY = r"[^/]*\{(?:date|yesterday)\}"
 
 
 def fill_in_days(uri: str) -> str:
-    """Replace {date} and {yesterday} by dates in UTC, such as 2026-01-31."""
+    """Replace {date} by today's date in UTC, such as 2026-01-31, and {yesterday} by the date one day earlier."""
     today = datetime.datetime.now(datetime.UTC).date()
     yesterday = today - datetime.timedelta(days=1)
     return uri.replace("{date}", str(today)).replace("{yesterday}", str(yesterday))

@@ -1,4 +1,4 @@
-"""Read objects that other programs uploaded. We recorded no digest when these objects were uploaded.
+"""Read objects that other programs uploaded. We do not have a digest of these objects.
 
 So we compare the content with the entity tag of the object, which is usually the MD5 of the content. The entity tag is
 not the MD5 if the object was uploaded in parts, or is encrypted with a key of its own. In this case, we read the object

@@ -30,7 +30,7 @@ Found = TypeVar("Found")
 
 
 class KfpError(InputError):
-    """KFP does not answer or refuses a request. The message says what happened and what to do.
+    """KFP does not answer, or it refuses a request. The message says what happened and what to do.
 
     Attributes:
         transient: True if the same request may succeed later, or may have succeeded although its answer was lost.
@@ -54,7 +54,7 @@ class KfpApi:
         Args:
             endpoint: The address, the namespace and the token.
             timeout: Seconds to connect, and seconds to wait for an answer.
-            backoff: Seconds before the second attempt; doubles with every attempt.
+            backoff: Seconds before the second attempt. The wait doubles with every further attempt.
         """
         self.endpoint = endpoint
         self.namespace = endpoint.namespace
@@ -296,7 +296,7 @@ class KfpApi:
             ) from error
 
     def _explained(self, doing: str, error: api.ApiException) -> KfpError:
-        """Turn KFP's error answer into an error whose message says what to do."""
+        """Turn an error response of KFP into an error whose message says what to do."""
         answer = _message(error)
         place = f"could not {doing}: KFP at {self.endpoint.url}"
         if error.status == 0:  # the generated client gives this status if TLS fails
@@ -317,7 +317,7 @@ class KfpApi:
                 f"{place} answers 404 (not found); check the path in KFP_ENDPOINT. KFP's answer: {answer}"
             )
         transient = error.status in (*BUSY, CONFLICT)
-        return KfpError(f"{place} answers {error.status}: {answer}", transient)
+        return KfpError(f"{place} answers {error.status}: {answer}; check the log of KFP's API server", transient)
 
 
 def _named(name: str) -> str:
@@ -326,7 +326,7 @@ def _named(name: str) -> str:
 
 
 def _message(error: api.ApiException) -> str:
-    """Return the first line of an error answer, at most 300 characters."""
+    """Return the first line of an error response, at most 300 characters."""
     try:
         body = json.loads(error.body)
         message = body.get("message") or body.get("error_message") or body.get("error")

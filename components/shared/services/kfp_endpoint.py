@@ -84,7 +84,7 @@ class Endpoint:
         """Return the generated client's configuration: address, token, certificates, proxy and retries.
 
         Args:
-            backoff: Seconds before the second attempt; doubles with every attempt.
+            backoff: Seconds before the second attempt. The wait doubles with every further attempt.
         """
         configuration = api.Configuration(host=self.url)
         configuration.ssl_ca_cert = self.ca

@@ -1,7 +1,10 @@
-"""List the objects of a bucket completely.
+"""List the objects of a bucket completely and correctly.
 
 SeaweedFS can give a wrong continuation token. Then a listing ends early (seaweedfs#8287, #10652). To notice this, we
-request one more page without a token, which starts after the last key.
+request one more page. It starts after the last key of the listing, and this request needs no token.
+
+A listing has no checksum. If one byte of a key changes on the way, the object seems to be missing, and nobody would
+notice. So we list until two listings agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,17 +38,38 @@ class StoredObject:
 
 
 def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[StoredObject]:
-    """Return the objects whose keys start with `prefix`, in the order of the keys.
+    """Return the objects whose keys start with `prefix`, in the order of the keys. Two listings agree on them.
+
+    If other programs add objects all the time, no two listings are equal. Then the result lacks the newest objects.
 
     Raises:
-        InputError: The listing ends early, although the bucket has more objects.
+        InputError: The listing ends early, although the bucket has more objects. Or the listings contradict each other.
     """
+    found = _complete_listing(connection, bucket, prefix)
+    for _ in range(ATTEMPTS):
+        earlier, found = found, _complete_listing(connection, bucket, prefix)
+        if found == earlier:
+            break
+        lost = sorted(earlier.items() - found.items())
+        if lost:
+            log.warning("two listings of s3://%s/%s differ in %s; listing again", bucket, prefix, lost[0][0])
+    else:
+        if lost:
+            raise InputError(
+                f"{ATTEMPTS + 1} listings of s3://{bucket}/{prefix} contradict each other, the last two about "
+                f"{lost[0][0]}; wait until no program changes or deletes these objects, or check the network and the "
+                "storage server"
+            )
+    return [earlier[key] for key in sorted(earlier)]
+
+
+def _complete_listing(connection: Connection, bucket: str, prefix: str) -> dict[str, StoredObject]:
     following = ""
     for _ in range(ATTEMPTS):
         found = _all_pages(connection, bucket, prefix)
         following = _key_after(connection, bucket, prefix, found)
         if not following:
-            return [found[key] for key in sorted(found)]
+            return found
         # Another writer may have added the key in the meantime. Then the next listing contains the key.
         log.warning("s3://%s/%s follows the last object of a listing; listing again", bucket, following)
     raise InputError(
@@ -83,7 +107,7 @@ def list_page(connection: Connection, bucket: str, prefix: str, **position: str)
 
     Args:
         connection: The connection to the bucket.
-        bucket: The bucket.
+        bucket: Name of the bucket.
         prefix: Only keys that start with this prefix are listed.
         position: Where the page starts: boto3's argument ContinuationToken or StartAfter.
     """
@@ -93,6 +117,8 @@ def list_page(connection: Connection, bucket: str, prefix: str, **position: str)
         found = [_stored_object(entry, prefix) for entry in page.get("Contents", [])]
         if page.get("KeyCount", len(found)) != len(found):
             raise UnsoundAnswerError(f"a listing says that it has {page['KeyCount']} keys, but it has {len(found)}")
+        if len({one.key for one in found}) != len(found):
+            raise UnsoundAnswerError(f"a listing of {prefix!r} has a key twice")
         return found, page.get("NextContinuationToken", "") if page.get("IsTruncated") else ""
 
     return connection.ask(prefix, request)

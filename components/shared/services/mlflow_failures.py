@@ -80,7 +80,7 @@ def _explanation(error: MlflowException, tracking_uri: str) -> InputError:
 
 
 def _first_cause(error: BaseException) -> BaseException:
-    """Return the first error in the chain of causes, such as the system error behind an error of requests."""
+    """Return the first error in the chain of causes, such as the system error behind an error of a library."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return error
@@ -93,7 +93,7 @@ def without_password(text: str) -> str:
 
 @contextmanager
 def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables inside the block."""
+    """Set environment variables inside the block. Afterwards, restore the environment."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:

@@ -39,8 +39,8 @@ NOTE = MLFLOW_RUN_NOTE
 # Aliases of registered model versions.
 CHALLENGER = "challenger"
 CHAMPION = "champion"
-# MLflow's client would exchange files with the server's S3 directly, by links of the server. This S3 often answers only
-# inside the cluster, so all files go through the server.
+# By default, the server gives MLflow's client links to its S3 storage, and the client exchanges files directly with S3.
+# This S3 storage can often be reached only from inside the cluster. So we send all files through the server.
 THROUGH_THE_SERVER = {
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
@@ -56,7 +56,7 @@ def client() -> MlflowClient:
 
     Raises:
         InputError: The variable is not set, or the server does not answer. Without the variable, MLflow would write to
-            the working directory. A command waits seconds for an answer, and a step waits minutes.
+            the working directory. A command gives up after seconds, and a step after minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -102,8 +102,8 @@ def job_run(experiment: str, job: str) -> str:
 def candidate_run(experiment: str, job: str, candidate: str) -> str:
     """Return the id of a candidate's run, a child of the job's run. Create the run if it does not exist.
 
-    The platform may create a run for a step and write its id to MLFLOW_RUN_ID. Then this run becomes the run of the
-    candidate, and keeps the parent that the platform set.
+    Kubeflow may create a run for a step and write the run's id to MLFLOW_RUN_ID. If the candidate has no run yet, this
+    run becomes the run of the candidate, and keeps the parent that Kubeflow set.
     """
     given = os.environ.get("MLFLOW_RUN_ID")
     tags = {JOB: job, CANDIDATE: candidate}
@@ -191,7 +191,7 @@ def log_entries(
     """Log any number of entries. The caller may log the same entries again.
 
     Args:
-        run_id: The run.
+        run_id: Id of the run.
         metrics: Metrics, each with its step and time.
         params: Parameters. The value of a parameter must not change.
         tags: Tags. The value of a tag may change.
@@ -221,11 +221,11 @@ def log_values(run_id: str, values: Mapping[str, float]) -> None:
 
 
 def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool = True) -> None:
-    """Log curves.
+    """Log metrics that have a value at each of many steps, such as the loss of every epoch.
 
     Args:
-        run_id: The run.
-        history: Each entry holds "step", "time" (seconds since 1970) and the metrics at that step.
+        run_id: Id of the run.
+        history: Each entry contains "step", "time" (seconds since 1970) and the metrics at this step.
         synchronous: False returns immediately and logs in a thread.
     """
     metrics = []
@@ -287,8 +287,8 @@ def put(write: Callable[..., Any], *row: str) -> None:
     row exists, so MLflow updates it.
 
     Args:
-        write: The method of the client.
-        row: The arguments of the method.
+        write: The method of MLflow's client that sets the alias or the tag.
+        row: The arguments of this method.
     """
     try:
         write(*row)

@@ -21,7 +21,7 @@ def write_record(store: Store, key: str, record: Any) -> None:
 
     Args:
         store: Storage root.
-        key: The object.
+        key: Key of the object to write.
         record: A dataclass, or a dict of JSON values, without the field `SEAL`.
     """
     content = asdict(record) if is_dataclass(record) and not isinstance(record, type) else dict(record)
@@ -36,7 +36,7 @@ def read_record(store: Store, key: str, kind: type[Record], way_out: str) -> Rec
 
     Args:
         store: Storage root.
-        key: The object.
+        key: Key of the object.
         kind: A dataclass with the record's fields, or a type of dict.
         way_out: The end of the error message if the object is damaged: what the user can do, or what happens next.
 

@@ -1,8 +1,8 @@
 """Connect to a bucket with the settings in the environment. Repeat failed requests that may succeed the next time.
 
-All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for the bucket
-LOCAL_BUCKET. All other buckets are reached with the user's own AWS_* variables. The local run passes these variables to
-the steps under the names OUTSIDE_AWS_*.
+All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for one
+bucket, which the environment variable LOCAL_BUCKET names. All other buckets are reached with the user's own AWS_*
+variables. The local run passes these variables to the steps under the names OUTSIDE_AWS_*.
 """
 
 import base64
@@ -181,13 +181,13 @@ def _settings(bucket: str) -> Mapping[str, str]:
 
 
 def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    """Return the first of these settings that has a value."""
+    """Return the value of the first of the named settings that has a value. Return None if none of them has one."""
     values = [settings[name] for name in names if settings.get(name)]
     return values[0] if values else None
 
 
 def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
-    """Return the credentials for a bucket outside the local run. Return {} if the session finds them in user files.
+    """Return the credentials for a bucket outside the local run. Return {} if the session finds them in other places.
 
     Without this, boto3 would use the credentials in the environment, which are for the local run's own storage.
     """

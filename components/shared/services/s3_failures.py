@@ -1,4 +1,4 @@
-"""Explain the failures of an S3 server, and of the servers that give credentials, to the user."""
+"""Explain to the user why a request to an S3 server, or to a server that gives credentials, failed."""
 
 import datetime
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ BUCKET_IS_ELSEWHERE = (
 )  # fmt: skip
 # The answer to a HEAD request has no body, so its only code is the HTTP status.
 CODES_WITHOUT_A_BODY = ("400", "401", "403")
-# The errors of botocore if a source of credentials fails. Sources are files, programs, web identity, and the services
-# of a pod or a machine.
+# The errors that botocore raises if a source of credentials fails. Sources are files, programs, web identity, and the
+# metadata services of a pod or a machine.
 CREDENTIAL_ERRORS = (
     "NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "MetadataRetrievalError",
     "TokenRetrievalError", "SSOError", "ProfileNotFound", "InvalidConfigError", "InfiniteLoopConfigError",
@@ -84,7 +84,9 @@ def explained(client: Any, uri: str, key: str) -> Iterator[None]:
             "and any proxy between the server and this machine"
         ) from error
     except exceptions.FlexibleChecksumError as error:
-        raise DamagedObjectError(f"every read of {uri}/{key} returned damaged data: {error}") from error
+        raise DamagedObjectError(
+            f"every read of {uri}/{key} returned damaged data: {error}; check the network and the storage server"
+        ) from error
     except tuple(getattr(exceptions, name) for name in CREDENTIAL_ERRORS) as error:
         raise no_credentials(uri, error) from error
     except (exceptions.BotoCoreError, Boto3Error) as error:
@@ -110,7 +112,7 @@ def s3_errors_explained() -> Iterator[None]:
 
 
 def lost_connections() -> tuple[type[Exception], ...]:
-    """Return the types of errors for a connection that was lost after the answer had begun. Some are urllib3's."""
+    """Return botocore's and urllib3's errors for a connection that was lost in the middle of a response."""
     from botocore import exceptions
     from urllib3.exceptions import HTTPError
 
@@ -223,7 +225,7 @@ def _code_of_a_listing(client: Any, bucket: str) -> str:
 
 
 def _has_bucket(client: Any, bucket: str) -> bool:
-    """Return whether a bucket exists. If the server refuses the question, the bucket exists."""
+    """Return whether a bucket exists. If the server gives no clear answer, we assume that the bucket exists."""
     from botocore.exceptions import ClientError
 
     try:

@@ -4,7 +4,8 @@ A server can confirm a write and then lose the object, or return other bytes tha
 
 - After a write, we read the object back. For a large object, we compare only the size.
 - If the caller gives a digest, every read is compared with this digest, and a wrong read is repeated.
-- After a listing, we check that the bucket has no key after the last key of the listing.
+- After a listing, we check that the bucket has no key after the last key of the listing. We list until two listings
+  agree.
 """
 
 import os
@@ -26,7 +27,7 @@ from components.shared.services.listing import StoredObject, list_objects, list_
 from components.shared.services.s3_client import ATTEMPTS, THREADS, Connection
 from components.shared.services.s3_failures import DamagedObjectError, MissingObjectError
 
-# Each of the THREADS transfers this many parts of an object at the same time.
+# Each of the THREADS threads transfers this many parts of an object at the same time.
 PARTS_AT_ONCE = 2
 # AWS recommends that larger objects are uploaded in parts.
 LARGEST_SINGLE_UPLOAD_BYTES = 100 * 2**20
@@ -62,7 +63,7 @@ class Store:
         """Return the content of an object.
 
         Args:
-            key: The object.
+            key: Key of the object.
             digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
 
         Raises:
@@ -88,10 +89,10 @@ class Store:
         return data
 
     def get_answer(self, key: str, **options: str) -> tuple[bytes, Mapping[str, Any]]:
-        """Return the content of an object, and the whole answer of the server. The content is not checked.
+        """Return the content of an object, and all fields of the server's response. The content is not checked.
 
         Args:
-            key: The object.
+            key: Key of the object.
             options: Further arguments of boto3's get_object.
         """
 
@@ -114,7 +115,7 @@ class Store:
         """Download an object to a file. The file appears only when it is complete.
 
         Args:
-            key: The object.
+            key: Key of the object.
             path: File to write; its folder is created.
             digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
 
@@ -175,7 +176,7 @@ class Store:
         """Upload a file, and check that the store has it. Readers never see a part of the object.
 
         Args:
-            key: The object.
+            key: Key of the object.
             path: The file.
             part_bytes: Size of the parts in which the file is uploaded. None: only files over 100 MiB are uploaded in
                 parts.
@@ -273,8 +274,8 @@ class Store:
                 return
             log.warning("%s/%s was deleted and is still there; deleting it again", self.uri, remaining[0])
         raise InputError(
-            f"the store confirmed {ATTEMPTS} times that {self.uri}/{remaining[0]} is deleted, but it still has it; "
-            "check the storage server"
+            f"the store confirmed {ATTEMPTS} times that {self.uri}/{remaining[0]} is deleted, but the object is still "
+            "there; check the storage server"
         )
 
     def _delete(self, keys: Sequence[str]) -> None:

@@ -1,1 +1,1 @@
-"""Write a queue for programs in which people annotate images, and read what people answered there."""
+"""Write a queue for programs in which people annotate images, and read people's answers from these programs."""

@@ -1,6 +1,7 @@
-"""COCO: one image for each tile, and one box around the whole tile for each answer. Other shapes are read, too.
+"""COCO: one image for each tile, and one box around the whole tile for each answer. We also read other shapes.
 
-Format: https://cocodataset.org/#format-data. COCO has no classes of whole images, so the box replaces one.
+Format: https://cocodataset.org/#format-data. COCO has no class for a whole image, so we write a box around the whole
+tile.
 """
 
 import json
@@ -38,8 +39,8 @@ def read(path: Path, content: dict[str, Any]) -> list[Marks]:
     """Read parsed JSON.
 
     Raises:
-        InputError: An image names no tile, a field is missing, or an annotation belongs to no image or category, or its
-            shape cannot be used.
+        InputError: The file name of an image contains no sample_id, a field is missing, an annotation belongs to no
+            image or category, or the shape of an annotation cannot be used.
     """
     shapes = []
     try:
@@ -55,7 +56,7 @@ def read(path: Path, content: dict[str, Any]) -> list[Marks]:
             else:
                 shapes.append(one)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a whole COCO file ({error!r}); export it again") from error
+        raise InputError(f"{path} is not a complete COCO file ({error!r}); export it again") from error
 
     for one, drawn in zip(marks.values(), read_coco(path, {**content, "annotations": shapes}), strict=True):
         one.drawn = drawn

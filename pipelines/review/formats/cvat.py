@@ -1,4 +1,4 @@
-"""CVAT for images 1.1: one image element for each tile, and one tag for each answer.
+"""The format "CVAT for images 1.1": one `image` element for each tile, and one `tag` element for each answer.
 
 Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/.
 """
@@ -33,10 +33,10 @@ def write(tiles: list[ExportedTile], folder: Path) -> Path:
 
 
 def read(path: Path, root: Element) -> list[Marks]:
-    """Read a parsed file.
+    """Read the marks from a parsed file.
 
     Raises:
-        InputError: An image names no tile, or a shape cannot be used.
+        InputError: An image's name contains no sample_id, or a shape cannot be used.
     """
     found = []
     for image in root.findall("image"):

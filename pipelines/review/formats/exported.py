@@ -1,4 +1,4 @@
-"""The tiles of a queue, as the writers of all formats need them."""
+"""Read the tiles of a queue, with all facts that an export to an annotation program needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ class ExportedTile:
     """A tile of a queue.
 
     Attributes:
-        tile: The sample_id.
-        file: The image, relative to the folder of the queue.
-        width: Pixels.
-        height: Pixels.
-        label: The answer to write; "" for none.
+        tile: The tile's sample_id.
+        file: Path of the image file, relative to the folder of the queue.
+        width: Width of the tile in pixels.
+        height: Height of the tile in pixels.
+        label: The answer to write into the file; "" to write no answer.
     """
 
     tile: str
@@ -28,7 +28,7 @@ class ExportedTile:
 
     @property
     def name(self) -> str:
-        """The image's name without its folder, as programs show it after an upload."""
+        """The name of the image file without its folder. Annotation programs show this name after an upload."""
         return Path(self.file).name
 
 
@@ -40,7 +40,7 @@ def exported_tiles(folder: Path, with_labels: bool) -> list[ExportedTile]:
         with_labels: True gives each tile its current label as the answer.
 
     Raises:
-        InputError: The folder is not the folder of a queue, or it has lost an image.
+        InputError: The folder is not the folder of a queue, or an image in it cannot be read.
     """
     tiles = []
     for row in read_queue(folder).to_dict("records"):

@@ -1,4 +1,4 @@
-"""Label Studio: tasks in JSON. Its JSON export is read; of the short form JSON-MIN, only choices.
+"""Label Studio: we write tasks in JSON, and read the JSON export. From the short form JSON-MIN, we read only choices.
 
 Format: https://labelstud.io/guide/task_format and https://labelstud.io/guide/export. Label Studio's CSV export has the
 columns tile and answer, so it is read like the CSV of the review page.
@@ -43,10 +43,10 @@ def write(tiles: list[ExportedTile], folder: Path) -> Path:
 
 
 def read(path: Path, content: list[dict[str, Any]]) -> list[Marks]:
-    """Read parsed JSON. Each person who annotated a tile gives marks.
+    """Read parsed JSON. Return one `Marks` for each person who annotated a tile.
 
     Raises:
-        InputError: A task names no tile, or has a mark that we cannot use.
+        InputError: A task contains no sample_id of a tile, or has a mark that we cannot use.
     """
     found = []
     for number, task in enumerate(content, start=1):
@@ -69,7 +69,7 @@ def _people(path: Path, task: dict[str, Any], tile: str, where: str) -> list[Mar
 
 
 def _short(task: dict[str, Any], tile: str, where: str) -> Marks:
-    """Return the marks of a task in the form JSON-MIN: one word, or an object with several.
+    """Return the marks of a task in the form JSON-MIN. The answer is one word, or an object with several words.
 
     Raises:
         InputError: The task has shapes.

@@ -1,4 +1,4 @@
-"""What an annotation program says about one tile, and the answer that this means."""
+"""The marks that a person made on a tile in an annotation program, and the answer that these marks mean."""
 
 from dataclasses import dataclass, field
 
@@ -21,10 +21,10 @@ class Marks:
     """The marks on one tile.
 
     Attributes:
-        tile: The sample_id. If several people marked a tile, each of them has their own marks.
-        where: The place in the file, for messages.
+        tile: The tile's sample_id. If several people marked a tile, there is one `Marks` for each of them.
+        where: The place in the file. Error messages begin with it.
         words: Classes of the whole tile, as a person or program wrote them.
-        drawn: The annotation with the shapes on the tile. If there are no shapes, it is None or has none.
+        drawn: The annotation with the shapes on the tile. Without shapes, it is None, or its `shapes` is empty.
     """
 
     tile: str
@@ -36,9 +36,9 @@ class Marks:
 def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
     """Return the answers that the marks mean.
 
-    A class of the whole tile is the answer. Shapes become an answer by the rule for tiles: `label_of_share` of the
-    crack pixels. If this rule leaves a tile out, the result names the tile. A tile without any mark has the answer
-    `unmarked`; None means that nobody answered.
+    A class of the whole tile is the answer. Shapes are turned into an answer like the masks of training tiles: by
+    `label_of_share`, from the share of crack pixels. If the share fits neither label, `left_out` of the result names
+    the tile. A tile without any mark has the answer `unmarked`; None means that nobody answered.
 
     Raises:
         InputError: A class is unknown, or a tile has two different answers.
@@ -57,7 +57,11 @@ def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
 
 
 def _add_drawn(given: Given, marks: Marks, drawn: ImageAnnotation, words: list[str]) -> None:
-    """Add the answer that the shapes mean. If the tile has a class too, the shapes can only contradict it."""
+    """Turn the drawn shapes of a tile into an answer, and add it to `given`.
+
+    If the tile also has a class, the shapes are only compared with it. A crack on a tile that is called no_crack raises
+    `InputError`.
+    """
     share = float(crack_mask(drawn, drawn.width or SIDE, drawn.height or SIDE).mean())
     label = label_of_share(share)
     if label is None and not words:

@@ -10,6 +10,8 @@ from pathlib import Path
 from components.shared.data.annotations.fields import NO_MEANINGS, classes_of
 from components.shared.data.annotations.shapes import ImageAnnotation
 from components.shared.data.annotations.yolo import NAMES_FILES, read_class_names, read_label_file
+from components.shared.data.folder_listing import files_below
+from components.shared.data.image_kinds import is_hidden
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from pipelines.review.answers import WORDS, tile_of, word_of
@@ -37,22 +39,22 @@ def write(tiles: list[ExportedTile], folder: Path) -> Path:
 
 
 def read(folder: Path) -> list[Marks]:
-    """Read a folder.
+    """Read a folder with labels, or a folder with one subfolder for each class.
 
     Raises:
-        InputError: The folder is in neither form, or a file cannot be read.
+        InputError: The folder has neither labels nor such subfolders, or something in it cannot be read.
     """
     if (folder / LABELS).is_dir():
         return _read_boxes(folder)
 
     found = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and word_of(path.parent.name) is not None:
+    for path in _files_below(folder):
+        if word_of(path.parent.name) is not None:
             found.append(Marks(tile_of([path.name], str(path)), str(path), [path.parent.name]))
     if not found:
         raise InputError(
-            f"{folder} has neither a folder {LABELS} nor folders that are named like an answer ({', '.join(WORDS)}); "
-            "give the folder of a YOLO data set"
+            f"{folder} has neither a folder {LABELS} nor a folder that is named like an answer ({', '.join(WORDS)}) "
+            "and has files; give the folder of a YOLO data set"
         )
     return found
 
@@ -60,17 +62,21 @@ def read(folder: Path) -> list[Marks]:
 def _read_boxes(folder: Path) -> list[Marks]:
     names = _class_names(folder)
     found = []
-    for path in sorted((folder / LABELS).rglob("*.txt")):
-        if path.name not in NAMES_FILES:
+    for path in _files_below(folder / LABELS):
+        if path.suffix == ".txt" and path.name not in NAMES_FILES:
             found.append(_read_label_file(path, names))
 
     labelled = {marks.tile for marks in found}
-    for path in sorted((folder / IMAGES).rglob("*")):
-        if path.is_file():
-            tile = tile_of([path.name], str(path))
-            if tile not in labelled:
-                found.append(Marks(tile, str(path)))
+    for path in _files_below(folder / IMAGES):
+        tile = tile_of([path.name], str(path))
+        if tile not in labelled:
+            found.append(Marks(tile, str(path)))
     return found
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder and of its subfolders, in order, without hidden files and folders."""
+    return [folder / name for name in sorted(files_below(folder)) if not is_hidden(name)]
 
 
 def _read_label_file(path: Path, names: dict[int, str]) -> Marks:
@@ -97,7 +103,7 @@ def _class_names(folder: Path) -> dict[int, str]:
     """Read the names of the classes from the only file that has them.
 
     Raises:
-        InputError: There is no such file, or there are several.
+        InputError: There is no file with the names, or there are several.
     """
     found = []
     for place in (folder, folder / LABELS):
@@ -105,7 +111,7 @@ def _class_names(folder: Path) -> dict[int, str]:
     if len(found) != 1:
         shown = f": {', '.join(map(str, found))}" if found else ""
         raise InputError(
-            f"{folder} has {len(found)} files with the names of the classes{shown}; it needs one of "
-            f"{', '.join(NAMES_FILES)}"
+            f"{folder} has {len(found)} files with the names of the classes{shown}; it must have exactly one of the "
+            f"files {', '.join(NAMES_FILES)}"
         )
     return read_class_names(found[0])

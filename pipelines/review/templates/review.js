@@ -4,7 +4,7 @@ const KEY = `crack-review-${queue.id}`;
 const element = (id) => document.getElementById(id);
 const buttons = [...document.querySelectorAll("[data-answer]")];
 
-// answers: tile -> answer. order: each answer in the order of answering, with the previous answer of its tile.
+// answers: tile -> answer. order: the tiles in the order in which they were answered, each with its answer before or null.
 let answers = {};
 let order = [];
 let position = 0;
@@ -34,7 +34,7 @@ function draw() {
   element("tile").src = tile.image;
   element("progress").max = tiles.length;
   element("progress").value = answered;
-  const done = answered === tiles.length ? ". All are answered: save the answers" : "";
+  const done = answered === tiles.length ? ". All tiles are answered. Save the answers" : "";
   element("count").textContent = `Tile ${position + 1} of ${tiles.length}, ${answered} answered${done}`;
 
   const answer = answers[tile.tile];
@@ -46,8 +46,8 @@ function draw() {
   if (shown || answer !== undefined) {
     const label = document.createElement("strong");
     label.textContent = tile.label;
-    const said = tile.label ? ["The label is ", label, ". "] : ["This tile has no label yet. "];
-    element("label").append(...said, tile.facts);
+    const sentence = tile.label ? ["The label is ", label, ". "] : ["This tile has no label yet. "];
+    element("label").append(...sentence, tile.facts);
   }
   element("back").disabled = position === 0;
   element("next").disabled = position === tiles.length - 1;

@@ -20,6 +20,7 @@ from components.shared.network.saved_network import save_network
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from tests.mlflow_store import new_mlflow_store
+from tests.unprivileged import unprivileged
 
 NAME = "crack-classifier"
 
@@ -112,9 +113,16 @@ def test_a_day_in_the_store_gives_the_same_profile_as_a_folder(champion, incomin
 
 def test_images_that_cannot_be_read_are_skipped_with_a_warning(champion, incoming, tmp_path, caplog):
     (incoming / "half.png").write_bytes(png(3)[:200])
+    (incoming / "loop.png").symlink_to("loop.png")
     collect(incoming, tmp_path)
     assert len(read_profile(tmp_path / "observed").groups) == 10
-    assert "1 of 11 images cannot be read and were skipped; the first is half.png" in caplog.text
+    assert "2 of 12 images cannot be read and were skipped; the first is half.png" in caplog.text
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(champion, incoming, tmp_path):
+    (incoming / "bridge").chmod(0)
+    with unprivileged(), pytest.raises(InputError, match=r"the folder .*/bridge cannot be listed: Permission denied"):
+        collect(incoming, tmp_path)
 
 
 def test_a_sample_of_many_images_is_drawn(champion, tmp_path):

@@ -195,7 +195,7 @@ def test_without_masks_only_faithfulness_is_measured(dark_network, tmp_path):
     )
     found = measured_in(tmp_path)
     assert np.isnan(found["grad_cam.pointing_game"].value)
-    assert found["grad_cam.pointing_game"].note == "no crack of the sample has a mask"
+    assert found["grad_cam.pointing_game"].note == "none of the measured tiles has a mask"
     assert found["grad_cam.insertion_auc_over_edge_filter"].low > 0
     assert "The network answered all tiles of the gallery correctly" in (tmp_path / PAGE).read_text()
 
@@ -226,7 +226,7 @@ def test_logits_that_are_not_finite_are_an_error_and_leave_no_panels(dark_networ
     with torch.no_grad():
         dark_network.backbone.head.bias[1] = torch.nan
     with pytest.raises(
-        InputError, match=r"gives NaN or infinite answers, which cannot be explained. The training diverged"
+        InputError, match=r"gives NaN or infinite answers, so no map can be computed. The training diverged"
     ):
         explain_network(dark_network, decided, NO_VALIDATION, tiles, Calibration(), CONFIG, 1, tmp_path)
     assert not list(tmp_path.glob("*.png"))

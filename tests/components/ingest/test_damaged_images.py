@@ -5,15 +5,18 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 
+from components.ingest import examination
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.jpeg_warnings import listening
 from components.ingest.thumbnails import blank
+from components.shared.data.image import Decoded
 from tests.fuzz.fuzz_images import fuzz
 
 
@@ -65,12 +68,30 @@ def test_error_of_any_kind_concerns_one_file_only(tiles: Path, write: Callable[[
 
 
 def test_unexpected_error_of_a_decoder_refuses_the_file(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(data: bytes) -> np.ndarray:
+    def broken(data: bytes) -> Decoded:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("components.ingest.examination.decode", broken)
+    monkeypatch.setattr("components.ingest.examination.decode_with_depth", broken)
     found = examine(pd.DataFrame({"path": ["crack/p0_1.jpg"], "mask": None}), tiles, blank(1), IngestConfig())
     assert found["reason"].item() == "cannot be read: ZeroDivisionError: by zero"
+
+
+@pytest.mark.parametrize("name", ["find_landmarks", "perceptual_hash", "_grey_levels"])
+def test_error_of_a_measurement_refuses_only_this_file(name: str, tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure = getattr(examination, name)
+    calls = []
+
+    def broken_at_first(*arguments: object) -> object:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise cv2.error("assertion failed")
+        return measure(*arguments)
+
+    monkeypatch.setattr(examination, name, broken_at_first)
+    files = pd.DataFrame({"path": ["crack/p0_1.jpg", "crack/p0_3.jpg"], "mask": None})
+    found = examine(files, tiles, blank(2), IngestConfig())
+    assert found["reason"][0] == "cannot be read: error: assertion failed"
+    assert pd.isna(found["reason"][1])
 
 
 def test_other_output_on_stderr_is_not_lost(capfd) -> None:

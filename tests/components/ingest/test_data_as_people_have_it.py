@@ -63,7 +63,10 @@ def broken_tiff(path: Path) -> None:
     path.write_bytes(data)
 
 
-def test_odd_files_are_photos_or_refused_files_and_never_the_end(tiles: Path, store: Store, tmp_path: Path) -> None:
+def test_odd_files_are_photos_or_refused_files_and_never_the_end(
+    tiles: Path, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     folder, masks = tiles / "crack", tiles / "masks"
     masks.mkdir()
     photo = {name: crack(seed) for seed, name in enumerate(("mpo", "motion", "deep", "ortho", "masked", "turned"), 100)}
@@ -115,8 +118,14 @@ def test_odd_files_are_photos_or_refused_files_and_never_the_end(tiles: Path, st
 
     counts = {name: report[name] for name in ("masks", "masks_turned", "masks_without_image", "cracks_without_mask")}
     assert counts == {"masks": 3, "masks_turned": 1, "masks_without_image": 1, "cracks_without_mask": 17}
+    assert (report["scaled"], report["scaled_from"]) == (1, {"12": 1})
     page = (tmp_path / "page.html").read_text()
     assert "masks that belong to no image: 1, such as masks/nobody.png" in page
+    scaled = (
+        "images in files of more than 8 bits per channel: 1 (1 with 12 used bits). Each was scaled to 8 bits by the"
+    )
+    assert scaled in page
+    assert scaled in caplog.text
 
 
 def test_a_mask_that_contradicts_the_label_is_a_conflict(

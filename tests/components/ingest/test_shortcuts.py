@@ -17,6 +17,7 @@ from components.ingest.run import ingest_dataset
 from components.ingest.shortcuts import _auroc, audit_shortcuts
 from components.ingest.sources.layouts import find_layout
 from components.ingest.sources.source_listing import list_images
+from components.ingest.thumbnails import blank
 from components.shared.services.store import Store
 from tests.components.ingest.version_files import kept
 
@@ -71,7 +72,7 @@ def test_measured_predictors_count_in_either_direction_and_by_source() -> None:
 
 def test_grey_levels_are_those_of_the_pixels(tiles: Path) -> None:
     files = list_images(find_layout(tiles)).files
-    found = examine(files, tiles, np.zeros((len(files), 32, 32), np.uint8), IngestConfig())
+    found = examine(files, tiles, blank(len(files)), IngestConfig())
     for image in files.join(found).itertuples():
         path = tiles / image.path
         grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(float)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from components.inspect.crack_map import CrackMap, blend
-from components.inspect.findings import CRACK, NEEDS_REVIEW, Finding, find_regions
+from components.inspect.findings import CRACK, NEEDS_REVIEW, Finding, join_into_findings
 from components.inspect.tile_grid import TileGrid, make_grid, without_data
 from components.shared.data.image_structure import ImageError
 
@@ -27,7 +27,7 @@ def tiles_on_a_line(grid: TileGrid, start: tuple[float, float], end: tuple[float
 
 def regions(grid: TileGrid, p_crack: np.ndarray, low: float | None = None) -> tuple[CrackMap, list[Finding]]:
     crack_map = blend(grid, p_crack)
-    return crack_map, find_regions(crack_map, grid, p_crack, np.full(grid.shape, 0.3), 0.5, low)
+    return crack_map, join_into_findings(crack_map, grid, p_crack, np.full(grid.shape, 0.3), 0.5, low)
 
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (65, 64), (1000, 700), (257, 4000)])

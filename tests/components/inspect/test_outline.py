@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from components.inspect.crack_map import blend
-from components.inspect.findings import find_regions
+from components.inspect.findings import join_into_findings
 from components.inspect.tile_grid import make_grid
 
 
@@ -23,7 +23,7 @@ def test_a_region_of_any_form_has_an_outline_with_an_area():
         # A threshold just below the largest answer gives regions of a single cell.
         threshold = float(np.sort(p_crack.ravel())[-3]) - 0.001
         crack_map = blend(grid, p_crack)
-        findings = find_regions(crack_map, grid, p_crack, np.zeros(grid.shape), threshold, 0.7)
+        findings = join_into_findings(crack_map, grid, p_crack, np.zeros(grid.shape), threshold, 0.7)
         assert len(findings) >= ndimage.label(crack_map.p_crack >= threshold, np.ones((3, 3)))[1]
         for finding in findings:
             assert len(finding.polygon) >= 3

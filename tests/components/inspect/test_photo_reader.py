@@ -10,6 +10,7 @@ from components.shared.data.image_structure import ImageError
 RNG = np.random.default_rng(5)
 COLOURS = RNG.integers(0, 255, (300, 210, 3), dtype=np.uint8)
 COMPRESSIONS = {"lzw": "tiff_lzw", "packbits": "packbits"}
+TURNED = [(274, "H", 1, 6, True)]  # the orientation tag: turn 90 degrees clockwise to see it upright
 BANDS = ((0, 64), (32, 96), (236, 300), (10, 20))  # the last one goes back
 
 
@@ -58,6 +59,27 @@ def test_grey_transparency_and_no_data_are_read(tmp_path):
         assert not empty[:, 40:].any()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "zlib", "rowsperstrip": 7}, {"compression": "zlib", "tile": (64, 64)}, {"extratags": TURNED}],
+    ids=str,
+)
+def test_the_mask_of_a_tiff_says_which_pixels_are_empty(tmp_path, options):
+    seen = np.ones((300, 210), bool)
+    seen[:95, 30:] = False
+    of_photo = options if "extratags" in options else {"tile": (64, 64)}
+    of_mask = {} if "extratags" in options else options
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(COLOURS, photometric="rgb", **of_photo)
+        file.write(COLOURS[::2, ::2], photometric="rgb", subfiletype=1)
+        file.write(seen, photometric=4, subfiletype=4, **of_mask)
+    with open_photo(tmp_path / "a.tif") as photo:
+        if "extratags" in options:
+            seen = np.rot90(seen, -1)
+        for top, bottom in ((0, 64), (32, 110), (90, 100)):
+            assert np.array_equal(photo.rows(top, bottom).empty, ~seen[top:bottom])
+
+
 def test_other_files_are_decoded_whole_and_upright(tmp_path):
     exif = Image.Exif()
     exif[274] = 6
@@ -102,7 +124,7 @@ def test_a_tiff_that_is_too_large_for_its_form_says_what_to_do(tmp_path, monkeyp
     tifffile.imwrite(tmp_path / "a.tif", COLOURS.astype(np.uint16), photometric="rgb")
     with (
         pytest.raises(
-            ImageError, match=r"210x300 pixels can only be read by parts, but it has 16 bits .* save it with"
+            ImageError, match=r"210x300 pixels are too many .* in parts, because it has 16 bits .* save it with"
         ),
         open_photo(tmp_path / "a.tif"),
     ):

@@ -264,7 +264,7 @@ def test_without_a_certified_band_a_photo_without_a_crack_needs_review(tmp_path)
     (row,) = rows(tmp_path / "out" / "photos.csv")
     assert (row["triage"], row["findings"]) == ("needs_review", "0")
     assert row["tiles_needs_review"] == row["tiles"]
-    assert "validated on too few photos for a review band" in " ".join(notices(inspected, model))
+    assert "validated on too few photos for a certified review band" in " ".join(notices(inspected, model))
 
 
 def test_a_photo_whose_tiles_are_mostly_cracks_is_a_warning(model, tmp_path):

@@ -214,7 +214,7 @@ def test_a_day_without_photos_gives_an_empty_page(s3, champion, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
-        ("{s3}/nothing", r"there is no photo under s3://.*/nothing; the name of a photo must end in \.jpg"),
+        ("{s3}/nothing", r"there is no photo under s3://.*/nothing or its .* a photo must end in one of \.jpg"),
         ("{s3}/nothing/{{date}}", "there is no photo under s3://.*/nothing/20"),
         ("photos/", "photos is 'photos/'; write it as s3://BUCKET/PREFIX"),
     ],
@@ -226,7 +226,7 @@ def test_a_prefix_without_photos_is_named(s3, champion, tmp_path, uri, message):
 
 def test_without_a_champion_nothing_is_listed(s3, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path))
-    with pytest.raises(InputError, match="crack-classifier has no champion to inspect photos with"):
+    with pytest.raises(InputError, match="crack-classifier has no champion, which an inspection needs"):
         plan(s3, tmp_path, InspectConfig(store=s3))
 
 

@@ -96,7 +96,7 @@ def test_a_message_that_nobody_got_is_a_warning_of_the_run_and_a_record(webhook,
     notify.python_func(SimpleNamespace(state="SUCCEEDED"), config, "7")
     events = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
     (warning,) = (event["message"] for event in events if event["event"] == "warning")
-    assert "was not delivered; the log of notify says why. Check NOTIFY_WEBHOOK_URL" in warning
+    assert "was not delivered; the log of the step notify says why. Check NOTIFY_WEBHOOK_URL" in warning
     assert inspect_run("SUCCEEDED", "7", store.uri).undelivered == warning
     assert inspect_run("SUCCEEDED", "8", store.uri).undelivered == ""
 

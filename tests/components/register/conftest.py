@@ -34,6 +34,12 @@ def winner(store, s3, tmp_path, monkeypatch):
     return make_winner(store, tmp_path)
 
 
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Register without the check of the answers, for tests of something else: its process takes seconds to start."""
+    monkeypatch.setattr("components.register.run.check_version", lambda *_: None)
+
+
 def make_winner(store: Store, tmp_path: Path) -> tuple[Winner, RegisterConfig]:
     """A tiny candidate that passed the gate, as the steps before register leave it in a folder and a store."""
     s3 = store.uri

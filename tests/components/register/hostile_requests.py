@@ -109,6 +109,14 @@ def requests(good: str) -> Iterator[Request]:
     for depth in (900, 20_000, 1_000_000):
         yield f"{depth} lists", b'{"inputs": ' + b"[" * depth + b"]" * depth + b"}", JSON
         yield f"{depth} objects", b'{"inputs": ' * depth + b"1" + b"}" * depth, JSON
+    yield "1,025 good images", json.dumps({"inputs": {"image": [good] * 1025}}).encode(), JSON
+    yield "1,025 good images in CSV", ("image\n" + f"{good}\n" * 1025).encode(), "text/csv"
+    many_names = ",".join(map(str, range(1_000_000)))
+    yield "1,000,000 columns in CSV", (many_names + ",image\n" + "1\n" * 1000).encode(), "text/csv"
+    # If each cell had the size of the longest cell, these 81 cells would need 10 GB.
+    long_cell = [{"image": "A" * 30_000_000}, *[{"image": "B"}] * 80]
+    for form in ("instances", "inputs", "dataframe_records"):
+        yield f"{form} with one long cell", json.dumps({form: long_cell}).encode(), JSON
     yield "100,000 empty cells", json.dumps({"inputs": {"image": [None] * 100_000}}).encode(), JSON
     yield "2,000 columns", json.dumps({"inputs": {f"c{n}": ["A"] for n in range(2_000)}}).encode(), JSON
 

@@ -72,7 +72,7 @@ def change(store, name, content):
     store.put_bytes(key, content)
 
 
-def test_the_version_shows_its_card(winner, monkeypatch):
+def test_the_version_shows_its_card(winner, monkeypatch, unchecked):
     register_winner(*winner, job="job-7")
     with version_files("crack-classifier", "1") as kept:
         card, page = (kept / "model_card.md").read_text(), (kept / "model_card.html").read_text()
@@ -82,9 +82,9 @@ def test_the_version_shows_its_card(winner, monkeypatch):
         "| AUROC | 0.9000 [0.850, 0.930] | - |",
         "a crack if the calibrated P(crack) is at least 0.400. The rule for this threshold is: a test.",
         "A tile needs review if its P(crack) is at least 0.1 and below 0.4 (25 % [20, 30] of the test tiles). Of all "
-        "cracks in new photos of the same kind, at most 2 % are answered 'no crack' and get no review. This holds with "
-        "95 % confidence. It was computed from 300 validation photos with cracks. On the test split, this share "
-        "is 1.25 % [0.2, 3].",
+        "cracks in new photos of the same kind, at most 2 % are answered 'no crack' and get no review. This limit "
+        "holds with 95 % confidence. It was computed from 300 validation photos with cracks. On the test split, "
+        "1.25 % [0.2, 3] of the cracks are answered 'no crack' and get no review.",
         "| missed share | 0.0125 [0.002, 0.030] | - |",
         "(mean over kinds of corruption): unseen +0.125. Seen means that the training used a weaker form of the "
         "corruption. Largest increases: defocus +0.250, jpeg +0.000.",
@@ -119,7 +119,7 @@ def _check_training_rows(training_rows, given):
     assert unknown_rows(same_photo, training_rows)["sample_id"].tolist() == rows["test"]["sample_id"].tolist()[1:]
 
 
-def test_an_interrupted_job_registers_once_and_the_same_model_is_registered_once(winner, monkeypatch):
+def test_an_interrupted_job_registers_once_and_the_same_model_is_registered_once(winner, monkeypatch, unchecked):
     client = mlflow_runs.client()
     with monkeypatch.context() as killed:
         killed.setattr(client, "create_model_version", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -42,7 +42,7 @@ BYTES_A_REQUEST_MAY_TAKE = 10**9
 
 
 @pytest.fixture
-def server(winner, tmp_path):
+def server(winner, unchecked, tmp_path):
     """The server's address, tiles as base64, the model's answers in this process, and the server's process id."""
     register_winner(*winner, job="job-1")
     tiles = [base64.b64encode(tile(label, 0, size=32)).decode() for label in (0, 1)]
@@ -78,7 +78,7 @@ def _wait(address: str, process: subprocess.Popen, log: Path) -> None:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/ping", timeout=5):
+            with urllib.request.urlopen(f"{address}/ready", timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
@@ -94,7 +94,7 @@ def post(address: str, body: bytes, kind: str = "application/json") -> tuple[int
         return error.code, error.read().decode()
 
 
-def test_a_version_has_only_the_code_that_it_needs(winner):
+def test_a_version_has_only_the_code_that_it_needs(winner, unchecked):
     register_winner(*winner, job="job-1")
     with version_files("crack-classifier", "1") as artifacts:
         shipped = list((artifacts.parent / "code").rglob("*.py"))

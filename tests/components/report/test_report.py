@@ -72,7 +72,7 @@ def test_every_wrong_answer_has_its_image_probability_label_and_photo(report):
 
 def test_the_page_says_how_many_of_many_wrong_answers_it_shows(report):
     page, _ = report({"cnn": True}, "cnn", cnn={"missed": 9, "alarms": 4, "shown": 4})
-    assert "9 of 20 cracked test tiles; 4 are shown, the most certain wrong answers of each photo first." in page
+    assert "9 of 20 cracked test tiles; 4 are shown. First, the most certain wrong answer of each photo was" in page
     assert "4 of 20 test tiles without a crack; all are shown." in page
     assert len(figures(page)) == 8
 

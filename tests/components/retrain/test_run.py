@@ -13,7 +13,7 @@ from components.shared.errors import InputError
 from components.shared.services.store import Store
 from tests.pipelines.kfp_server import KfpServer, serving
 
-NOTE = "3 of 12 tests drifted: noise, entropy, embedding"
+NOTE = "3 of 12 tests found drift: noise, entropy, embedding"
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ def test_doctor_names_everything_that_is_wrong_at_once(
     assert "a run may take 72 hours" in found["token for KFP"]
     assert "let KFP_TOKEN_FILE name a file that is renewed" in found["token for KFP"]
     assert "has another id than the account whose token KFP gets" in found["one cluster"]
-    assert f"KFP_ENDPOINT is {kfp.url}; let KUBECONFIG name the cluster of this KFP" in found["one cluster"]
+    assert f"KFP_ENDPOINT is {kfp.url}; set KUBECONFIG to the cluster of this KFP" in found["one cluster"]
     assert found["labels of the namespace"].startswith(
         "✗ namespace team does not have pipelines.kubeflow.org/enabled=true"
     )
@@ -137,8 +137,8 @@ def test_doctor_names_everything_that_is_wrong_at_once(
     assert "has no value for AWS_REGION; create the Secret again" in found["Secret crack-s3"]
     assert "has no value for MLFLOW_TRACKING_PASSWORD; create" in found["Secret crack-mlflow"]
     assert found["quota"].startswith("✗ the quota is smaller than one step")
-    assert "split needs 2 requests.cpu of 1 in quota crack" in found["quota"]
-    assert "train cnn needs 1 requests.nvidia.com/gpu of 0 in quota crack" in found["quota"]
+    assert "split needs 2 requests.cpu, but the limit is 1 (quota crack)" in found["quota"]
+    assert "train cnn needs 1 requests.nvidia.com/gpu, but the limit is 0 (quota crack)" in found["quota"]
     assert found["storage class"].startswith(
         "✗ volume claims data-postgres-0 wait: the cluster has no default storage class"
     )
@@ -211,9 +211,14 @@ def test_a_namespace_without_labels_that_somebody_set_up_by_hand_can_be_used(clu
 @pytest.mark.parametrize(
     ("hard", "used", "error", "message"),
     [
-        ({"limits.memory": "4Gi"}, {}, InputError, "split needs 8Gi limits.memory of 4Gi"),
-        ({"pods": "0"}, {}, InputError, "split needs 1 pods of 0"),
-        ({"cpu": "3"}, {"cpu": "1500m"}, WarnedError, "split needs 2 cpu of 3 with 1500m used in quota crack"),
+        ({"limits.memory": "4Gi"}, {}, InputError, "split needs 8Gi limits.memory, but the limit is 4Gi"),
+        ({"pods": "0"}, {}, InputError, "split needs 1 pods, but the limit is 0"),
+        (
+            {"cpu": "3"},
+            {"cpu": "1500m"},
+            WarnedError,
+            r"split needs 2 cpu, but the limit is 3 and 1500m is in use \(quota crack\)",
+        ),
     ],
 )
 def test_a_quota_is_compared_with_one_step_and_with_what_is_used(cluster, view, hard, used, error, message):

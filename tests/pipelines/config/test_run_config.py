@@ -8,8 +8,9 @@ from components.evaluate.config import EvaluateConfig
 from components.shared.config import StepConfig
 from components.shared.errors import InputError
 from components.train.config import TrainConfig
+from pipelines.config.network_checks import check_augmentations
 from pipelines.config.parameter_file import Setting, load_run_config, parameter_schema
-from pipelines.config.run_config import RunConfig, check_augmentations
+from pipelines.config.run_config import RunConfig
 
 PARAMS = Path(__file__).parents[3] / "pipelines" / "params"
 SMALLEST = "candidates:\n  cnn:\n    train: {architecture: resnet18, steps: 5}\n"

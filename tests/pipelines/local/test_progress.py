@@ -85,6 +85,8 @@ def test_the_screen_names_steps_and_states(kind: type) -> None:
             event("started", "ingest", 1),
             event("progress", "ingest", 2, done=1, total=4, note="reading"),
             event("progress", "ingest", 3, done=2, total=4, note="reading"),
+            event("information", "ingest", 4, message="walls: the layout is [folders]"),
+            event("warning", "ingest", 4, message="walls: 3 files were skipped"),
             event("done", "ingest", 5),
         ):
             screen.show(timeline, timeline.apply(each))
@@ -92,21 +94,28 @@ def test_the_screen_names_steps_and_states(kind: type) -> None:
     shown = text.getvalue()
     assert "ingest" in shown
     assert "4.0" in shown
+    for message in ("ingest: walls: the layout is [folders]", "warning: ingest: walls: 3 files were skipped"):
+        assert shown.count(message) == 1
     if kind is PlainLines:
-        assert [line.split("  ")[1] for line in shown.splitlines()] == ["ingest: running", "ingest: done in 4.0 s"]
+        states = [line.partition("  ")[2] for line in shown.splitlines()]
+        assert [state for state in states if state] == ["ingest: running", "ingest: done in 4.0 s"]
 
 
-def test_without_a_terminal_a_long_step_is_mentioned_now_and_then(monkeypatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr("pipelines.local.progress.time.time", lambda: now[0])
+def test_a_running_step_prints_a_line_at_each_sign_of_life() -> None:
     out = io.StringIO()
     timeline, lines = Timeline(100.0), PlainLines(Console(file=out, width=100))
-    lines.show(timeline, timeline.apply(event("started", "train cnn", 100)))
-    for done in range(1, 61):
-        now[0] += 1
-        lines.show(timeline, timeline.apply(event("progress", "train cnn", now[0], done=done, total=60, note="steps")))
-    assert out.getvalue().splitlines() == [
-        "0:00  train cnn: running",
-        "0:21  train cnn: running, 21 of 60 steps",
-        "0:42  train cnn: running, 42 of 60 steps",
+    for each in (
+        event("started", "train cnn", 100),
+        event("running", "train cnn", 120, seconds=20),
+        event("progress", "train cnn", 130, done=29, total=60, note="steps"),
+        event("progress", "train cnn", 131, done=30, total=60, note="steps"),
+        event("running", "train cnn", 140, seconds=40),
+        event("done", "train cnn", 150),
+    ):
+        lines.show(timeline, timeline.apply(each))
+    assert [line.split("  ")[1] for line in out.getvalue().splitlines()] == [
+        "train cnn: running",
+        "train cnn: still running, 20 s",
+        "train cnn: still running, 40 s, 30 of 60 steps",
+        "train cnn: done in 50.0 s",
     ]

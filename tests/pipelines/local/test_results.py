@@ -19,8 +19,6 @@ def shown(**changes) -> str:
         "reasoning": "no candidate passed",
         "seconds": {"ingest": {"work": 2.0, "overhead": 1.5}, "train cnn": {"work": 30.0, "overhead": 6.0}},
         "seconds_total": 41.0,
-        "information": ["ingest: walls: the layout is folders"],
-        "warnings": ["ingest: refused a.jpg: truncated"],
     }
     text = io.StringIO()
     show_results(summary | changes, Path("here"), Console(file=text, width=120))
@@ -37,8 +35,6 @@ def test_a_refusal_tells_numbers_and_reasons() -> None:
         "refused",
         "no candidate passed",
         "cnn: recall 0.81 is below 0.9",
-        "ingest: walls: the layout is folders",
-        "warning: ingest: refused a.jpg: truncated",
     ):
         assert words in out
     assert "here/report.html" in out

@@ -17,7 +17,6 @@ from components.shared.network.served_process import ModelProcess
 from components.shared.services import mlflow_runs
 from pipelines.cli.main import app
 from pipelines.registry.promotions import Registry
-from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.conftest import mlflow_server
 from tests.mlflow_store import new_mlflow_store
 from tests.tiny_version import tile
@@ -29,7 +28,9 @@ def call(*arguments: object):
     return CliRunner().invoke(app, ["registry", *map(str, arguments)], env={"COLUMNS": "200"})
 
 
-def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(winner, s3_environment, tmp_path, monkeypatch):  # noqa: F811
+def test_a_registry_is_restored_as_it_was_and_nothing_is_overwritten(
+    winner, unchecked, s3_environment, tmp_path, monkeypatch
+):
     register_winner(*winner, job="job-1")
     source, image = mlflow_runs.client(), base64.b64encode(tile(1, 7)).decode()
     expected = mlflow.pyfunc.load_model(f"models:/{NAME}/1").predict(pd.DataFrame({"image": [image]}))["p_crack"][0]

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from components.register.run import register_winner
 from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
+from components.shared.services.version_files import version_digest, version_folder
 from pipelines.cli.main import app
+from pipelines.local.embedded_stack import free_port
 from pipelines.registry.classify import (
     Answer,
     classify,
@@ -22,8 +24,8 @@ from pipelines.registry.classify import (
     write_page,
     write_results,
 )
-from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.tiny_version import tile
+from tests.unprivileged import unprivileged
 
 
 @pytest.fixture
@@ -39,23 +41,45 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+def add_what_cannot_be_read(folder: Path) -> dict[str, str]:
+    """Add links, a pipe and a folder with three tiles that cannot be listed; return the error of each."""
+    (folder / "locked").mkdir()
+    for number in range(3):
+        (folder / "locked" / f"{number}.png").write_bytes(tile(0, number))
+    (folder / "locked").chmod(0)
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "linked").symlink_to("pier")
+    os.mkfifo(folder / "pipe.png")
+    return {
+        "locked": "Permission denied",
+        "loop.png": "Too many levels of symbolic links",
+        "gone.png": "No such file or directory",
+        "linked": "it is a link to a folder, not a file",
+        "pipe.png": "it is a pipe, socket or device, not a regular file",
+    }
+
+
 def call(*arguments: object):
     return run("predict", *arguments)
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(app, list(map(str, arguments)))
+def run(*arguments: object, env: dict[str, str] | None = None):
+    return CliRunner().invoke(app, list(map(str, arguments)), env=env)
 
 
-def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp_path, monkeypatch):  # noqa: F811
+def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, images, tmp_path, monkeypatch):
     register_winner(*winner, job="job-1")
     mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
     out, page = tmp_path / "out" / "results.csv", tmp_path / "page" / "page.html"
-    done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
+    unreadable = add_what_cannot_be_read(images)
+    with unprivileged():
+        done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
     assert done.exit_code == 0, done.output
     with out.open(newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
-    assert set(rows) == {"0.png", "1.png", "2.png", "3.png", "4.PNG", "bad.jpg"}  # each once
+    assert set(rows) == {"0.png", "1.png", "2.png", "3.png", "4.PNG", "bad.jpg", *unreadable}  # each once
+    assert {name: rows[name]["error"] for name in unreadable} == unreadable
     assert rows["bad.jpg"]["error"] == "not an image"
     assert rows["bad.jpg"]["p_crack"] == ""
     answered = [row for row in rows.values() if not row["error"]]
@@ -68,8 +92,8 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, images, tmp
     cracks = sum(row["label"] == "crack" for row in answered)
     review = sum(row["needs_review"] == "True" for row in answered)
     needs = f"{review} need{'s' if review == 1 else ''} review by a person"
-    counts = f"{cracks} with a crack (P(crack) at least 0.4), {needs}, 1 without an answer"
-    assert f"6 files classified by models:/crack-classifier/1: {counts}" in done.output
+    counts = f"{cracks} with a crack (P(crack) at least 0.4), {needs}, 6 without an answer"
+    assert f"11 files classified by models:/crack-classifier/1: {counts}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
     assert "no version of crack-classifier has the alias nobody" in wrong.output
@@ -107,7 +131,39 @@ def _check_a_signature_and_changed_code(config, images, tmp_path):
     for command in (again, [*demand, keys["ada.pub"]], ["predict", images, "--out", tmp_path / "none.csv"]):
         done = run(*command)
         assert (done.exit_code, "are not the registered files" in done.output) == (2, True), done.output
+    _check_a_rewritten_digest(images, tmp_path, keys)
     assert not ran.exists()
+
+
+def _check_a_rewritten_digest(images, tmp_path, keys):
+    """Somebody changed files of version 1, and its digest in MLflow too. Only the signature shows it."""
+    client = mlflow_runs.client()
+    source = client.get_model_version("crack-classifier", "1").source
+    passed = {mlflow_runs.VERDICT: "passed", mlflow_runs.CHECKED: "passed"}
+    client.create_model_version("crack-classifier", source, tags=passed)
+    who = ["--by", "Eve", "--why", "mine"]
+    assert run("promote", "2", *who).exit_code == 0
+    client.delete_model_version_tag("crack-classifier", "1", mlflow_runs.DIGEST)
+    with version_folder("crack-classifier", "1") as folder:
+        client.set_model_version_tag("crack-classifier", "1", mlflow_runs.DIGEST, version_digest(folder))
+
+    model = ["--model", "models:/crack-classifier/1"]
+    predict = ["predict", images, "--out", tmp_path / "none.csv"]
+    commands = [
+        ["promote", "1", *who],
+        ["rollback", *who],
+        [*predict, *model],
+        ["inspect", images, "--out", tmp_path / "inspected", *model],
+        ["serve", "--port", free_port(), *model],
+    ]
+    for command in commands:
+        done = run(*command, "--require-signature", keys["ada.pub"])
+        assert (done.exit_code, "does not match its files" in done.output) == (2, True), done.output
+        done = run(*command, env={"CRACK_REQUIRE_SIGNATURE": str(keys["eve.pub"])})
+        assert (done.exit_code, "is not signed with this key" in done.output) == (2, True), done.output
+    unregistered = run(*predict, "--model", tmp_path, "--require-signature", keys["ada.pub"])
+    assert unregistered.exit_code == 2
+    assert "is not a registered model version, so it cannot have the signature" in unregistered.output
 
 
 def _check_a_model_killed_between_two_batches(images, monkeypatch):
@@ -115,7 +171,9 @@ def _check_a_model_killed_between_two_batches(images, monkeypatch):
     monkeypatch.setattr(
         subprocess, "Popen", lambda *args, **options: started.append(start(*args, **options)) or started[0]
     )
-    answers = classify("models:/crack-classifier/1", find_images([str(images)]), 2, lambda done: started[0].kill())
+    answers = classify(
+        "models:/crack-classifier/1", find_images([str(images)]), 2, lambda done: started[0].kill(), None
+    )
     with pytest.raises(RuntimeError, match=r"models:/crack-classifier/1 was ended by signal 9; .* a smaller batch"):
         list(answers)
     assert started[0].poll() == -9
@@ -146,6 +204,15 @@ def test_patterns_match_files(images):
         "1.png",
         "2.png",
     ]
+
+
+def test_a_pattern_names_the_folders_that_it_cannot_search(images):
+    add_what_cannot_be_read(images)
+    with unprivileged():
+        found = find_images([f"{images}/*/*.PNG", f"{images}/**/*.png"])
+    names = [str(path.relative_to(images)) for path in found]
+    assert names[:3] == ["linked/4.PNG", "locked", "pier/4.PNG"]
+    assert set(names[3:]) == {"0.png", "1.png", "2.png", "3.png", "loop.png", "gone.png", "pipe.png"}
 
 
 def answered(images: Path, *needs_review: bool | None) -> list[Answer]:

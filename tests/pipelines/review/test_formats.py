@@ -123,12 +123,12 @@ def cvat(tile: str, *labels: str) -> str:
         ("a.csv", "tile,answer\nIMG_1.jpg,crack\n", "line 2: 'IMG_1.jpg' does not name a tile"),
         ("a.csv", f"tile,answer\n{TILE},crack\n{TILE},n\n", "line 3: the tile a+ has two answers, crack and no_crack"),
         ("a.json", "{", "is not valid JSON"),
-        ("a.json", '{"x": 1}', "is JSON, but neither tasks of Label Studio nor COCO"),
-        ("a.json", "[]", "is JSON, but neither"),
+        ("a.json", '{"x": 1}', "is JSON, but has neither Label Studio's tasks nor COCO"),
+        ("a.json", "[]", "is JSON, but has neither"),
         ("a.json", '[{"data": {"image": "IMG_1.jpg"}}]', "task 1: 'IMG_1.jpg' does not name a tile"),
-        ("a.json", '{"images": [{"id": 1}], "annotations": [], "categories": []}', "is not a whole COCO file"),
+        ("a.json", '{"images": [{"id": 1}], "annotations": [], "categories": []}', "is not a complete COCO file"),
         ("a.xml", "<annotations>", "is not valid XML"),
-        ("a.xml", "<annotation/>", 'is not a file of "CVAT for images 1.1"'),
+        ("a.xml", "<annotation/>", 'is not in the format "CVAT for images 1.1"'),
         ("a.xml", '<!DOCTYPE a [<!ENTITY b "c">]><annotations/>', "declares a document type"),
         ("a.xml", cvat(TILE, "rust"), "the answer is 'rust'"),
         ("a.xml", cvat(TILE, "crack", "no_crack"), "has two answers, crack and no_crack; keep one of them"),
@@ -148,7 +148,7 @@ def test_a_file_that_is_not_text_or_not_there_gives_one_message(tmp_path) -> Non
     with pytest.raises(InputError, match="No such file"):
         read_answers(tmp_path / "nowhere.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty has neither a folder labels nor folders that are named like an answer"):
+    with pytest.raises(InputError, match="empty has neither a folder labels nor a folder that is named like an answer"):
         read_answers(tmp_path / "empty")
 
 
@@ -301,7 +301,7 @@ def test_a_mark_that_is_not_an_area_or_a_known_class_is_refused(tmp_path) -> Non
 
 
 def test_an_unknown_program_is_refused(tmp_path) -> None:
-    with pytest.raises(InputError, match="--to is 'labelme'; give label-studio, cvat, coco, yolo"):
+    with pytest.raises(InputError, match="--to is 'labelme'; give one of label-studio, cvat, coco, yolo"):
         export_queue(tmp_path, "labelme")
     with pytest.raises(InputError, match=r"has no queue.csv .*; give a folder that `review queue` wrote"):
         export_queue(tmp_path, "coco")

@@ -75,14 +75,16 @@ def test_people_who_disagree_are_named(run, tmp_path) -> None:
     [first, second, *_] = run.truth
     import_answers(run.store, write(tmp_path / "a.csv", {first: "crack", second: "crack"}), "Ada")
     imported = import_answers(run.store, write(tmp_path / "b.csv", {first: "bad image", second: "crack"}), "Ben")
-    assert summary(imported)[-1] == "people disagree about 1 tiles, so none of their answers is applied there"
+    assert summary(imported)[-1] == "people disagree about 1 tiles, so no answer about these tiles is applied"
     assert sorted(imported.standing.disputed["by"]) == ["Ada", "Ben"]
 
 
 def test_tiles_that_no_version_holds_are_named_and_kept_only_on_request(run, tmp_path) -> None:
     [known, *_] = run.truth
     file = write(tmp_path / "a.csv", {known: "crack", FOREIGN: "crack"})
-    with pytest.raises(InputError, match=f"has 1 of the 2 tiles in .*a.csv, such as {FOREIGN}.*Nothing was imported"):
+    with pytest.raises(
+        InputError, match=f"1 of the 2 tiles in .*a.csv are in .* such as {FOREIGN}.*Nothing was imported"
+    ):
         import_answers(run.store, file, "Ada")
     assert read_entries(run.store) == []
     imported = import_answers(run.store, file, "Ada", keep_unknown=True)
@@ -101,7 +103,9 @@ def test_a_name_that_names_nobody_is_refused(run, oracle, name) -> None:
 def test_a_file_without_answers_is_refused(run, tmp_path) -> None:
     [first, second, *_] = run.truth
     file = write(tmp_path / "a.csv", {first: "unsure", second: ""})
-    with pytest.raises(InputError, match="has no answer to import: 1 tiles without an answer, 1 unsure, and 0 left"):
+    with pytest.raises(
+        InputError, match="no answer to import: 1 tiles have no answer, 1 have the answer unsure, and 0 were"
+    ):
         import_answers(run.store, file, "Ada")
 
 
@@ -165,7 +169,7 @@ def test_the_commands_lead_from_the_queue_to_the_rollback(run, tmp_path) -> None
 
     refused = crack_pipeline("import", str(file), "--by", "", *place)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("error: --by is ''")
+    assert refused.stderr.startswith("error: --by is an empty text")
 
 
 def test_a_queue_needs_a_run(tmp_path) -> None:

@@ -76,7 +76,7 @@ def test_photos_that_are_gone_or_changed_are_named(inspection: Path, tmp_path: P
     assert "pier.png: No such file or directory; call the command from the folder from which" in missing
     (photos / "Brücke 1+2.png").write_bytes((photos / "clean.png").read_bytes())
     with pytest.raises(
-        InputError, match=r"gives no tile for the queue: photos that cannot be read: .* has changed since"
+        InputError, match=r"gives no tile for the queue: photos that cannot be read: .* was changed since"
     ):
         cut_inspected(inspection)
 
@@ -117,13 +117,13 @@ def test_answers_to_findings_become_labelled_tiles_of_their_photo(run, inspectio
     first, second, third, fourth = new["tile"]
     said = {first: "crack", second: "no_crack", third: "bad image", fourth: "unsure", queue["tile"][0]: "crack"}
     (tmp_path / "ada.csv").write_text("tile,answer\n" + "".join(f"{tile},{word}\n" for tile, word in said.items()))
-    with pytest.raises(InputError, match="give the folder of the queue with --queue if they are tiles of inspected"):
+    with pytest.raises(InputError, match="are tiles of inspected photos, give the folder of the queue with --queue"):
         import_answers(run.store, tmp_path / "ada.csv", "Ada")
     imported = import_answers(run.store, tmp_path / "ada.csv", "Ada", queue=folder)
     table = pd.read_csv(folder / "labelled.csv")
     assert table["label"].tolist() == ["crack", "no_crack"]
     lines = summary(imported)
-    assert "2 answers are about tiles that no data set version has" in lines
+    assert "2 answers label tiles that no data set version has" in lines
     assert any(line.startswith(f"{folder / 'labelled.csv'} has 2 tiles of inspected photos") for line in lines)
 
     data = f"{run.source}?group_pattern=%5E%28.%2A%29_,{folder / 'labelled.csv'}?source=inspected"
@@ -142,5 +142,5 @@ def test_answers_to_findings_become_labelled_tiles_of_their_photo(run, inspectio
     assert not {second, third} & set(again["tile"])
 
     (folder / "tiles" / f"{second}.png").write_bytes(b"other")
-    with pytest.raises(InputError, match="is missing or was changed, so its answer is about another image; restore it"):
+    with pytest.raises(InputError, match="is missing or was changed, so its answer is about another image; restore"):
         import_answers(run.store, tmp_path / "ben.csv", "Ben", queue=folder)

@@ -43,7 +43,7 @@ def test_a_person_answers_with_the_keyboard_and_saves(path, browser, tmp_path) -
     assert page.locator("#save").is_disabled()
     for key in ("c", "n", "u", "b"):
         page.keyboard.press(key)
-    assert page.locator("#count").inner_text().endswith("4 answered. All are answered: save the answers")
+    assert page.locator("#count").inner_text().endswith("4 answered. All tiles are answered. Save the answers")
     words = ["crack", "no_crack", "unsure", "bad image"]
     assert saved(page, tmp_path) == (
         "answers-0123456789ab.csv",

@@ -131,7 +131,7 @@ def test_a_queue_does_not_replace_a_folder(run, tmp_path) -> None:
 
 
 def test_a_folder_without_a_run_is_refused(run, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has the manifests of 0 runs"):
+    with pytest.raises(InputError, match="must have the artifacts of one run, but has those of 0 runs"):
         read_run(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"has no report.html, so no run has ended here"):
         latest_run(tmp_path)

@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from components.register.run import register_winner
 from components.shared.services import mlflow_runs
 from pipelines.cli.main import app
-from tests.components.register.conftest import winner  # noqa: F401 (a fixture)
 from tests.tiny_version import tile
 
 PATTERN = "^(p[0-9]+)-"
@@ -52,7 +51,7 @@ def fill_in(file: Path) -> int:
     return len(rows)
 
 
-def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, site, tmp_path):  # noqa: F811
+def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, unchecked, site, tmp_path):
     register_winner(*winner, job="job-1")
     client = mlflow_runs.client()
     client.set_registered_model_alias("crack-classifier", "champion", "1")
@@ -113,5 +112,5 @@ def _check_wrong_inputs(site, labels, tmp_path):
 
     (site / "p0-60.png").write_bytes(tile(0, 0))
     trained_on = call(site, tmp_path / "y.csv", "--site", "seen")
-    assert "version 1 was trained on 1 of these 61 tiles, such as p0-60.png" in trained_on.output
+    assert "version 1 was trained on 1 of the 61 tiles, such as p0-60.png" in trained_on.output
     assert not os.path.exists(tmp_path / "y.csv")

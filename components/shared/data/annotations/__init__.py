@@ -1,1 +1,1 @@
-"""Read what people drew on photos and tiles: boxes, polygons, lines, masks and classes, in the usual formats."""
+"""Read files with the boxes, polygons, lines, masks and classes that people drew on photos and tiles."""

@@ -1,7 +1,7 @@
 """Read COCO's object annotations: polygons, boxes, and masks as run lengths, compressed or not.
 
-Format: https://cocodataset.org/#format-data. Only the code that writes compressed run lengths describes them:
-https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c (`rleToString`).
+Format: https://cocodataset.org/#format-data. This page does not describe compressed run lengths. The function
+`rleToString` writes them: https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
 """
 
 from collections.abc import Mapping
@@ -37,16 +37,16 @@ def is_coco(content: Any) -> bool:
 
 
 def read_coco(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANINGS) -> list[ImageAnnotation]:
-    """Read a COCO file whose JSON was parsed. Every image of the file gives one annotation, also without shapes.
+    """Read a COCO file whose JSON was parsed. Every image in the file gives one annotation, even if it has no shapes.
 
     Args:
-        path: The file.
-        content: Its parsed content.
-        meanings: See `classes_of`.
+        path: The file, for messages.
+        content: The parsed content of the file.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
-        InputError: The content is not COCO's, names an unknown class, or an annotation belongs to no image. The message
-            names the annotation.
+        InputError: The content does not have COCO's format, a class is unknown, or an annotation belongs to no image.
+            The message names the annotation.
     """
     document = record(content, str(path))
     images = _by_id(document, "images", path)
@@ -72,7 +72,7 @@ def read_coco(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANING
 
 
 def _by_id(document: dict[str, Any], name: str, path: Path) -> dict[Any, dict[str, Any]]:
-    """Return the images or the categories of a document by their ids."""
+    """Return the images or the categories of a document as a dict: id -> image or category."""
     found = {}
     for one in records(document.get(name), f"{path}: {name}"):
         key = key_of(one.get("id"), f"{path}: {name}")
@@ -131,9 +131,9 @@ def _mask(encoded: dict[str, Any], label: str, image: dict[str, Any], where: str
 def _decompressed(encoded: str, where: str) -> NDArray[np.int64]:
     """Decode compressed run lengths.
 
-    Each number is written in groups of five bits, the lowest first. A sixth bit says that another group follows, and
-    the highest bit of the last group is the sign. From the fourth number on, the file has the difference from the
-    number two places before.
+    Each number is written in groups of five bits, the lowest group first. A sixth bit of a group says that another
+    group follows. The highest of the five bits in the last group is the sign. The first three numbers are lengths. Each
+    later number is the difference between its length and the length two places before.
     """
     counts: list[int] = []
     value, shift = 0, 0

@@ -1,7 +1,7 @@
-"""Read the XML format 1.1 of CVAT for images: tags, boxes, polygons, polylines and masks.
+"""Read files in the format "CVAT for images 1.1", with tags, boxes, polygons, polylines and masks.
 
 Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A polyline needs an attribute `width`, in pixels. The
-runs of a mask go along the rows of its rectangle. A box is turned clockwise around its middle.
+runs of a mask go along the rows of its rectangle. The rotation of a box is clockwise, around its centre.
 """
 
 from collections.abc import Mapping
@@ -31,15 +31,15 @@ SHAPES = ("box", "polygon", "polyline", "mask")
 def read_cvat(
     path: Path, root: Element | None = None, meanings: Mapping[str, str] = NO_MEANINGS
 ) -> list[ImageAnnotation]:
-    """Read a file of CVAT for images. Every image of the file gives one annotation, also without shapes.
+    """Read an XML file in the format "CVAT for images". Every image in it gives one annotation, even without shapes.
 
     Args:
         path: The file.
-        root: Its content, if the caller has parsed the file.
-        meanings: See `classes_of`.
+        root: The parsed content of the file. None: this function parses the file.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
-        InputError: The file is not CVAT's for images, names an unknown class, or has a shape that we cannot read. The
+        InputError: The file does not have this format, has an unknown class, or has a shape that we cannot read. The
             message names the image.
     """
     root = parse_xml(path) if root is None else root
@@ -83,7 +83,9 @@ def _shape(element: Element, label: str, where: str) -> Shape:
         width, height = side(element.get("width"), where), side(element.get("height"), where)
         counts = numbers(element.get("rle", "").split(","), where).astype(np.int64)
         return bitmap(label, counts, (left, top, width, height), by_columns=False, where=where)
-    raise InputError(f"{where} cannot be read; we know tag, {', '.join(SHAPES)}. Draw it as a polygon, or delete it")
+    raise InputError(
+        f"{where} has an unknown type; the known types are tag, {', '.join(SHAPES)}. Draw it as a polygon, or delete it"
+    )
 
 
 def _line(element: Element, label: str, where: str) -> Shape:

@@ -1,4 +1,4 @@
-"""Read values of annotation files, and say what is wrong with them."""
+"""Check the values in files of annotations, and convert them. Error messages say what is wrong with a value."""
 
 import json
 import math
@@ -14,11 +14,14 @@ from components.shared.data.annotations.shapes import Bitmap, Shape, corners
 from components.shared.data.class_names import class_of_folder
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
+from components.shared.regular_file import reason, require_file
 
 MAX_SIDE = 2**20  # pixels; a larger image is a mistake in the file
-MAX_BYTES = 2**30  # of a file; parsed, it needs several times as much memory
-# Shapes in fractions of an image can reach out of it. Farther away, the numbers are not fractions.
+MAX_BYTES = 2**30  # largest file; its parsed content needs several times as much memory
+# A shape in fractions of an image can reach outside the image by at most this fraction of the image's size. Larger
+# numbers are not fractions.
 FARTHEST_FRACTION = 1.0
+# The beginning of a JSON list whose first element is not an object.
 _LIST_OF_OTHERS = re.compile(r"\s*\[\s*[^\s{\]]")
 NO_MEANINGS: Mapping[str, str] = {}
 _SHOWN = 60  # characters of a value in a message
@@ -31,18 +34,26 @@ class UnknownClassError(InputError):
 def read_text(path: Path) -> str:
     """Read a file of annotations as UTF-8. Raise `InputError` if it cannot be read or is too large."""
     try:
+        require_file(path)
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise InputError(f"{path} has {size:,} bytes, more than {MAX_BYTES:,}; split it into several folders")
+            raise InputError(
+                f"{path} has {size:,} bytes, more than {MAX_BYTES:,}; split it into several files, each with its "
+                "images in a folder of its own"
+            )
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from error
+        raise InputError(f"{path} cannot be read: {reason(error)}; check the path") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from error
 
 
 def parse_json(path: Path, content: str) -> Any:
-    """Parse the content of a JSON file: an object, or a list of objects. Raise `InputError` if it is something else."""
+    """Parse the content of a JSON file.
+
+    Raises:
+        InputError: The content is not valid JSON, or it is a list whose first element is not an object.
+    """
     if _LIST_OF_OTHERS.match(content):  # found before parsing, because nested lists can fill the memory
         raise InputError(f"{path} is not a list of objects, but begins with {_shown_text(content)}; export it again")
     try:
@@ -57,10 +68,10 @@ def classes_of(names: Iterable[str], path: Path, meanings: Mapping[str, str]) ->
     Args:
         names: The class names, as the file writes them.
         path: The file, for the message.
-        meanings: What other class names mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
-        UnknownClassError: Some names are the names of neither class. The message lists all of them.
+        UnknownClassError: A name means neither crack nor no_crack. The message lists all such names.
     """
     classes = {}
     unknown = []
@@ -150,17 +161,17 @@ def fractions(values: NDArray[np.float64], where: str, whole: float = 1.0) -> ND
     Args:
         values: Coordinates.
         where: The place in the file, for messages.
-        whole: What the file writes for the width or height of the image: 1 for fractions, 100 for per cent.
+        whole: The coordinate of the right and lower edge of the image: 1 for fractions, 100 for per cent.
 
     Raises:
-        InputError: A coordinate is more than the size of the image outside of the image.
+        InputError: A coordinate is outside the image by more than the width or height of the image.
     """
     found = values / whole
     if (found < -FARTHEST_FRACTION).any() or (found > 1 + FARTHEST_FRACTION).any():
         farthest = values.flat[np.abs(found - 0.5).argmax()]
         raise InputError(
-            f"{where}: {farthest:g} is far outside the image, which goes from 0 to {whole:g}; these are not pixels. "
-            "Export it again"
+            f"{where}: {farthest:g} is far outside the image, whose coordinates go from 0 to {whole:g}. The file may "
+            "have coordinates in pixels; export it again"
         )
     return found
 
@@ -175,17 +186,17 @@ def box(label: str, left: float, top: float, right: float, bottom: float, where:
 def rotated_box(
     label: str, edges: tuple[float, float, float, float], degrees: float, pivot: tuple[float, float], where: str
 ) -> Shape:
-    """Return a box that is turned on the image.
+    """Return a rotated box.
 
     Args:
         label: The class.
-        edges: left, top, right and bottom before it is turned, pixels.
-        degrees: Angle, clockwise.
-        pivot: x and y of the point that stays in its place, pixels.
+        edges: left, top, right and bottom before the rotation, pixels.
+        degrees: Angle of the rotation, clockwise.
+        pivot: x and y of the centre of the rotation, pixels.
         where: The place in the file, for messages.
 
     Raises:
-        InputError: It has no area.
+        InputError: The box has no area.
     """
     upright = box(label, *edges, where)
     if degrees % 360 == 0:
@@ -202,13 +213,13 @@ def bitmap(
 
     Args:
         label: crack or no_crack.
-        counts: Lengths of runs of pixels, in turn outside and inside the shape.
+        counts: Lengths of runs of pixels. The runs are alternately outside and inside the shape; the first is outside.
         rectangle: left, top, width and height, pixels.
-        by_columns: True if the runs go down the columns.
+        by_columns: True if the runs go down the columns, false if they go along the rows.
         where: The place in the file, for messages.
 
     Raises:
-        InputError: The runs are negative, or do not fill the rectangle.
+        InputError: A run has a negative length, or the runs do not fill the rectangle.
     """
     left, top, width, height = rectangle
     runs = np.asarray(counts, np.int64)

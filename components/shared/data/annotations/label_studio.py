@@ -1,7 +1,7 @@
 """Read what people drew in Label Studio, from its JSON export: rectangles, polygons, brush strokes and choices.
 
 Format: https://labelstud.io/guide/task_format and https://labelstud.io/guide/export. Coordinates are in per cent of the
-image. A rectangle is turned clockwise around its left upper corner.
+image. The rotation of a rectangle is clockwise, around its upper left corner.
 """
 
 from collections.abc import Mapping
@@ -46,8 +46,9 @@ class PersonsMarks:
 
     Attributes:
         where: The place in the file, for messages.
-        choices: The chosen classes of the whole image.
-        drawn: The shapes; their labels are the class names of the file. Without any, the person found nothing.
+        choices: The classes that the person chose for the whole image.
+        drawn: The shapes. Their labels are the class names in the file. If there are no shapes and no choices, the
+            person found nothing.
         is_truth: True if somebody has set the annotation as ground truth.
     """
 
@@ -63,15 +64,15 @@ def is_label_studio(content: Any) -> bool:
 
 
 def read_label_studio(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANINGS) -> list[ImageAnnotation]:
-    """Read parsed tasks. Every task that a person has annotated gives one annotation, also without shapes.
+    """Read parsed tasks. Every task that a person has annotated gives one annotation, even if it has no shapes.
 
     If several people have annotated an image, the annotation that is set as ground truth counts. If there is none, or
-    more than one, the image has a problem.
+    more than one, the result for this image has a `problem` and no shapes.
 
     Args:
-        path: The file.
-        content: Its parsed content.
-        meanings: See `classes_of`.
+        path: The file, for messages.
+        content: The parsed content of the file.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: A task names no image, or has a mark or class that we cannot use. The message names the task.
@@ -96,7 +97,7 @@ def read_label_studio(path: Path, content: Any, meanings: Mapping[str, str] = NO
 
 
 def image_of(task: dict[str, Any], where: str) -> str:
-    """Return the image of a task: its path in the storage, or its name after an upload.
+    """Return the path of a task's image in the storage. If the image was uploaded, return its file name.
 
     Raises:
         InputError: The task names no image, or several.
@@ -108,27 +109,33 @@ def image_of(task: dict[str, Any], where: str) -> str:
         if is_image(path):
             images[name] = path
     if len(images) > 1 and "image" not in images:
-        raise InputError(f"{where} has several images, {', '.join(images)}; keep one of them, or call it image")
+        raise InputError(
+            f"{where} has images in several fields, {', '.join(images)}; keep only one of these fields, or give one "
+            "of them the name image"
+        )
     if images:
         return images.get("image") or next(iter(images.values()))
-    return text(task.get("file_upload"), f"{where}: no image in its data, and file_upload")
+    return text(task.get("file_upload"), f"{where} has no image in its data; its field file_upload")
 
 
 def path_in(address: str) -> str:
-    """Return the path of a file in an address of Label Studio: a URL, or a path below its local files."""
+    """Return the path of the file that an address in Label Studio names.
+
+    The address is a URL, or a path in Label Studio's local storage (`/data/local-files/?d=PATH`).
+    """
     parts = urlsplit(address)
     local = parse_qs(parts.query).get("d")
     return local[0] if local else unquote(parts.path).lstrip("/")
 
 
 def marks_of(task: dict[str, Any], where: str) -> list[PersonsMarks]:
-    """Return what each person marked on the image of a task. Annotations that a person skipped are not there.
+    """Return what each person marked on the image of a task. Annotations that a person skipped are left out.
 
     Raises:
         InputError: The task is in the short form JSON-MIN, or has a mark that we cannot use.
     """
     if "data" not in task:
-        raise InputError(f"{where} has no data, as in the short form JSON-MIN; export the project as JSON")
+        raise InputError(f"{where} has no field data, as in the short form JSON-MIN; export the project as JSON")
     found = []
     for position, one in enumerate(records(task.get("annotations") or [], f"{where}, annotations"), start=1):
         if not one.get("was_cancelled"):
@@ -137,13 +144,13 @@ def marks_of(task: dict[str, Any], where: str) -> list[PersonsMarks]:
 
 
 def _one_of(marks: list[PersonsMarks]) -> PersonsMarks:
-    """Return the only annotation, or the one that is ground truth. If this is not clear, it has a problem."""
+    """Return the only annotation, or the one that is ground truth. If this is not clear, return one with a problem."""
     truths = [one for one in marks if one.is_truth]
     if len(marks) == 1 or len(truths) == 1:
         return (truths or marks)[0]
     problem = (
-        f"it has {len(marks)} annotations, and {len(truths)} of them are set as ground truth; set one of them as "
-        "ground truth in Label Studio, or delete the others"
+        f"it has {len(marks)} annotations, and {len(truths)} of them are set as ground truth; set exactly one of them "
+        "as ground truth in Label Studio, or delete the others"
     )
     return replace(marks[0], choices=(), drawn=ImageAnnotation("", None, None, problem=problem))
 
@@ -167,7 +174,7 @@ def _marks(annotation: dict[str, Any], where: str) -> PersonsMarks:
             )
 
     if len(sizes) > 1:
-        raise InputError(f"{where}: its marks were made for images of different sizes; draw them on one image")
+        raise InputError(f"{where} has marks for images of different sizes; draw all of them on the same image")
     width, height = next(iter(sizes), None) or (None, None)
     drawn = ImageAnnotation("", width, height, shapes=tuple(shapes))
     return PersonsMarks(where, tuple(choices), drawn, annotation.get("ground_truth") is True)
@@ -185,7 +192,7 @@ def _size(result: dict[str, Any], where: str) -> tuple[int, int] | None:
 
 
 def _shapes(result: dict[str, Any], size: tuple[int, int] | None, where: str) -> list[Shape]:
-    """Return a shape for each class of a mark: in pixels, or in fractions if the size of the image is unknown."""
+    """Return a shape for each class of a mark. It is in pixels, or in fractions if the image's size is unknown."""
     kind = result["type"]
     value = record(result.get("value"), f"{where}, value")
     words = _words(value, kind, where)

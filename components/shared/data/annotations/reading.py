@@ -1,4 +1,4 @@
-"""Read a file of annotations in any format that we know, except YOLO, which has a file for each image."""
+"""Read a file of annotations in any format that we know, except YOLO. (YOLO has one file for each image.)"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +18,10 @@ KINDS = "COCO (.json), Label Studio (.json), CVAT for images 1.1 (.xml), a table
 
 
 class Recognised(NamedTuple):
-    """A file of annotations: its format, and the function that reads it. The function takes `classes_of`'s meanings."""
+    """The format of a file of annotations, and the function that reads the file.
+
+    The argument of the function is the meaning of further class names: name -> crack or no_crack.
+    """
 
     format: str
     read: Callable[[Mapping[str, str]], list[ImageAnnotation]]
@@ -28,7 +31,7 @@ def recognise(path: Path) -> Recognised | None:
     """Recognise the format of a file from its content. Return None if it is not a file of annotations that we know.
 
     Raises:
-        InputError: The file cannot be read, is empty or damaged, or can be read in two ways.
+        InputError: The file cannot be read, is empty or damaged, or is a table that can be read in two ways.
     """
     content = read_text(path)
     if not content.strip():
@@ -57,7 +60,7 @@ def read_annotations(path: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> l
 
     Args:
         path: A file in one of the KINDS.
-        meanings: What other class names than those of cracks mean: name -> crack or no_crack.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Returns:
         One annotation for each image that a person has annotated, in the order of the file.

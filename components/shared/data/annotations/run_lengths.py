@@ -1,27 +1,34 @@
 """Decode the masks that Label Studio's brush paints.
 
 Label Studio stores the red, green, blue and alpha values of all pixels, along the rows, in the format rle-pack:
-https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack. All numbers are written in bits, the highest first:
+https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack. All numbers are written in bits, the highest bit
+first. The data begin with a header:
 
-- 32 bits: how many values there are; 5 bits: the bits of a value, less 1; four times 4 bits: the four possible widths
-  of a length, each less 1;
-- then the runs. 1 bit: 1 if the run repeats one value, 0 if all its values follow. 2 bits: which of the four widths its
-  length has. The length, less 1. The value, or all values.
+- 32 bits: the number of values.
+- 5 bits: the number of bits of each value, minus 1.
+- 4 times 4 bits: four field widths, each minus 1. The length of a run is written in one of these four widths.
+
+Then the runs follow. Each run has these fields:
+
+- 1 bit: 1 if the run repeats one value, 0 if it has different values.
+- 2 bits: which of the four field widths the length has.
+- The length of the run, minus 1.
+- The repeated value, or all values of the run.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 CHANNELS = 4
-_VALUE_BITS = 8  # of a colour
+_VALUE_BITS = 8  # number of bits of a colour value
 
 
 class DamagedMaskError(ValueError):
-    """The bytes are not a mask of this size."""
+    """The bytes are not a mask of the expected size."""
 
 
 def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.bool_]:
-    """Return which pixels are painted: those whose alpha value is above 0.
+    """Return which pixels are painted. A pixel is painted if its alpha value is above 0.
 
     Args:
         data: The packed values.

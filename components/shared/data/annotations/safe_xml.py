@@ -1,6 +1,6 @@
 """Parse XML that may be malicious.
 
-A document type and entities are refused, because they can expand without limit, and so is deep nesting.
+A document type is refused, because it can define entities that expand without limit. Deep nesting is refused too.
 """
 
 from pathlib import Path
@@ -16,8 +16,7 @@ def parse_xml(path: Path) -> Element:
     """Parse an XML file.
 
     Raises:
-        InputError: The file cannot be read, is not whole, is nested too deeply, or declares a document type, which
-            entities need.
+        InputError: The file cannot be read, is not valid XML, is nested too deeply, or declares a document type.
     """
     builder = TreeBuilder()
     parser = expat.ParserCreate()
@@ -27,7 +26,7 @@ def parse_xml(path: Path) -> Element:
         nonlocal open_elements
         open_elements += 1
         if open_elements > DEEPEST:
-            raise InputError(f"{path} has more than {DEEPEST} elements inside each other; export it again")
+            raise InputError(f"{path} nests more than {DEEPEST} elements inside each other; export it again")
         builder.start(tag, attributes)
 
     def end(tag: str) -> None:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError
 
-# A tile shows a crack if at least this share of its pixels is crack. A tile without any crack pixel shows none. A tile
-# in between is left out, because neither label would be right.
+# If at least this share of a tile's pixels is crack, the tile has the label crack. A tile without crack pixels has the
+# label no_crack. A tile with a smaller share of crack pixels is left out, because neither label would be right.
 SMALLEST_CRACK_SHARE = 0.005
-_FRACTION_BITS = 4  # polygons are drawn to a sixteenth of a pixel
+_FRACTION_BITS = 4  # polygons are drawn with a precision of a sixteenth of a pixel
 _FARTHEST = 2.0**24  # pixels; keeps OpenCV's integers from overflowing
 
 
@@ -21,7 +21,8 @@ class Bitmap:
     """A run-length encoded mask.
 
     Attributes:
-        counts: int64 (n,), lengths of runs of pixels, in turn outside and inside the shape. The first run is outside.
+        counts: int64 (n,), lengths of runs of pixels. The runs are alternately outside and inside the shape; the first
+            is outside.
         left, top, width, height: The rectangle of the image that the mask describes, pixels.
         by_columns: True if the runs go down the columns, false if they go along the rows.
     """
@@ -48,11 +49,11 @@ class Shape:
 
     Attributes:
         label: crack or no_crack.
-        polygon: float (n, 2), x and y of the corners in pixels, from the outer corner of the first pixel; the four
-            corners of a box or of the rectangle of a bitmap; the points of a line.
-        is_box: True for a box, whose pixels are not all crack. It can be turned.
-        line_width: Width of a line in pixels; None for an area.
-        bitmap: The mask, for a shape that was painted.
+        polygon: float (n, 2), x and y of the corners in pixels. (0, 0) is the upper left corner of the first pixel. A
+            box and a bitmap have the four corners of their rectangle. A line has its points.
+        is_box: True for a box. Not all pixels in a box are crack. A box can be rotated.
+        line_width: Width of a line in pixels; None if the shape is not a line.
+        bitmap: The mask of a painted shape; None for all other shapes.
     """
 
     label: str
@@ -67,13 +68,14 @@ class ImageAnnotation:
     """What a file of annotations says about one image.
 
     Attributes:
-        name: The image as the file names it, such as pier 1/IMG_1.jpg. The format YOLO gives no suffix.
-        width, height: Pixels. Both are None if the format does not store them. The coordinates of all shapes are then
-            fractions of the image, 0 to 1, unless `is_in_pixels` is true.
+        name: Name of the image in the file of annotations, such as pier 1/IMG_1.jpg. In the format YOLO, it has no
+            suffix.
+        width, height: Size of the image in pixels. Both are None if the file does not contain the size. Then the
+            coordinates of all shapes are fractions of the image, 0 to 1, unless `is_in_pixels` is true.
         labels: Classes of the whole image, crack or no_crack, in the order of the file.
-        shapes: What people drew. Without shapes and labels, a person has seen the image and found nothing in it.
+        shapes: What people drew. If there are no shapes and no labels, a person found nothing in the image.
         is_in_pixels: True if the coordinates are in pixels although the file does not store the size of the image.
-        problem: Why the annotation cannot be used, with the way out; "" if it can be used.
+        problem: Why the annotation cannot be used, and what to do; "" if it can be used.
     """
 
     name: str
@@ -108,9 +110,9 @@ def in_pixels(annotation: ImageAnnotation, width: int, height: int) -> ImageAnno
 def crack_mask(annotation: ImageAnnotation, width: int, height: int) -> NDArray[np.bool_]:
     """Return the mask of all shapes with the label crack.
 
-    A polygon marks the pixels inside and those under its outline, so a hairline crack that is thinner than a pixel is
-    not lost. If it crosses itself, the even-odd rule decides what is inside. An upright box marks the pixels whose
-    middle is inside. Parts outside the image are ignored.
+    A polygon marks the pixels inside and the pixels under its outline, so a crack that is thinner than a pixel is not
+    lost. If a polygon crosses itself, the even-odd rule decides what is inside. An upright box marks the pixels whose
+    centre is inside. Parts outside the image are ignored.
 
     Args:
         annotation: The annotation.
@@ -133,7 +135,8 @@ def crack_mask(annotation: ImageAnnotation, width: int, height: int) -> NDArray[
 def label_of_share(share: float) -> int | None:
     """Return the label of a tile from the share of its pixels that are crack: 1 crack, 0 no_crack.
 
-    None means that the tile is left out: it has some crack pixels, but fewer than `SMALLEST_CRACK_SHARE`.
+    None means that the tile is left out, because it has some crack pixels, but their share is below
+    `SMALLEST_CRACK_SHARE`.
     """
     if share >= SMALLEST_CRACK_SHARE:
         return CRACK
@@ -141,7 +144,10 @@ def label_of_share(share: float) -> int | None:
 
 
 def outside(shape: Shape, width: int, height: int) -> bool:
-    """Return true if a part of the shape is more than a pixel outside an image of this size, in pixels."""
+    """Return true if a part of the shape is more than one pixel outside the image.
+
+    The shape, and the `width` and `height` of the image, are in pixels.
+    """
     lowest, highest = shape.polygon.min(0), shape.polygon.max(0)
     return bool((lowest < -1).any() or (highest > np.array([width, height]) + 1).any())
 
@@ -187,7 +193,7 @@ def _draw(mask: NDArray[np.uint8], shape: Shape) -> None:
         mask[top:bottom, left:right] = 1
         return
 
-    # In OpenCV, (0, 0) is the middle of the first pixel; here it is its outer corner.
+    # In OpenCV, (0, 0) is the centre of the first pixel. In a shape, it is the upper left corner of this pixel.
     moved = np.clip(shape.polygon - 0.5, -_FARTHEST, _FARTHEST)
     points = np.rint(moved * 2**_FRACTION_BITS).astype(np.int32)
     if shape.line_width is None:
@@ -201,7 +207,7 @@ def _draw(mask: NDArray[np.uint8], shape: Shape) -> None:
 
 
 def _fill(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
-    """Mark the pixels whose middle is inside a polygon, by the even-odd rule.
+    """Mark the pixels whose centre is inside a polygon, by the even-odd rule.
 
     `cv2.fillPoly` rounds corners to rows, so it misses pixels that are inside small polygons.
     """
@@ -209,7 +215,7 @@ def _fill(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
     left, top = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)
     right, bottom = np.clip(np.ceil(polygon.max(0)), 0, size).astype(int)
 
-    # Between two crossings of an outline, a row is inside.
+    # In a row of pixels, the part between the first and the second crossing of the outline is inside, and so on.
     crossings = np.zeros((bottom - top, right - left + 1), bool)
     for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
         first, last = np.clip(np.ceil(np.sort([y0, y1]) - 0.5), top, bottom).astype(int)

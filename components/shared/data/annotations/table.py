@@ -1,8 +1,10 @@
 """Read a CSV table of boxes and polygons, one row for each shape.
 
-Columns: `photo`; `class`; and either `left`, `top`, `right` and `bottom` of a box, or `polygon`: the corners as
-`x y, x y, …`, also as well-known text, `POLYGON ((x y, …))`. All are in pixels of the photo. The optional columns
-`photo_width` and `photo_height` are checked. A row with a photo only says that a person has found nothing in it.
+The table has the columns `photo` and `class`. It also has the columns `left`, `top`, `right` and `bottom` for boxes, or
+the column `polygon`, or all of them. A polygon is the list of its corners, `x y, x y, …`, or well-known text,
+`POLYGON ((x y, …))`. All coordinates are in pixels of the photo. If the optional columns `photo_width` and
+`photo_height` are filled in, they must agree with the photo. A row in which only `photo` is filled in means that a
+person found nothing in the photo.
 """
 
 import csv
@@ -32,10 +34,10 @@ _WELL_KNOWN = re.compile(r"\s*POLYGON\s*\(\s*\(([^()]*)\)\s*\)\s*", re.IGNORECAS
 
 
 def delimiter_of(content: str, path: Path) -> str | None:
-    """Return the delimiter of a table of shapes; None if it is not such a table.
+    """Return the delimiter of a table of shapes. Return None if the content is not such a table.
 
     Raises:
-        InputError: The first line has the columns with each of two delimiters.
+        InputError: The first line can be read with more than one delimiter.
     """
     header = content.lstrip().partition("\n")[0].strip()
     fitting = []
@@ -45,7 +47,7 @@ def delimiter_of(content: str, path: Path) -> str | None:
             fitting.append(delimiter)
     if len(fitting) > 1:
         readings = " or ".join(DELIMITERS[one] for one in fitting)
-        raise InputError(f"{path}: the first line {header!r} can be read with {readings}; keep one of them")
+        raise InputError(f"{path}: the first line {header!r} can be read with {readings}; use only one of them")
     return fitting[0] if fitting else None
 
 
@@ -56,9 +58,9 @@ def read_table(
 
     Args:
         path: The file, for messages.
-        content: Its text.
-        delimiter: What separates the columns. If it is not a comma, numbers can have a decimal comma.
-        meanings: See `classes_of`.
+        content: The text of the file.
+        delimiter: The character between two cells. If it is not a comma, numbers of a box can have a decimal comma.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: A column is unknown, or a row cannot be used. The message names the line.
@@ -71,7 +73,7 @@ def read_table(
         photo = text(row["photo"], f"{where}, photo")
         size = _size(row, where)
         if sizes.setdefault(photo, size) != size:
-            raise InputError(f"{where}: {photo} has another size than in the rows before; correct it")
+            raise InputError(f"{where}: {photo} has another size than in earlier rows; correct it")
         shapes.setdefault(photo, []).extend(_shapes(row, classes, where))
 
     annotations = []
@@ -82,13 +84,14 @@ def read_table(
 
 
 def _rows(path: Path, content: str, delimiter: str) -> list[tuple[str, dict[str, str]]]:
-    """Return the place and the cells of each row; a cell that the table does not have is empty."""
+    """Return the place of each row in the file, and its cells: column -> text. Missing cells are empty."""
     reader = csv.reader(io.StringIO(content.lstrip(), newline=""), delimiter=delimiter, strict=True)
     header = [name.strip().lower() for name in next(reader)]
     wrong = [name for name in header if name not in COLUMNS or header.count(name) > 1]
     if wrong:
         raise InputError(
-            f"{path} has the columns {', '.join(wrong)}; a table of shapes has {', '.join(COLUMNS)}, each once"
+            f"{path} has the columns {', '.join(wrong)}, which are unknown or appear twice; a table of shapes can have "
+            f"{', '.join(COLUMNS)}, each once"
         )
 
     rows = []
@@ -96,7 +99,10 @@ def _rows(path: Path, content: str, delimiter: str) -> list[tuple[str, dict[str,
         for cells in reader:
             where = f"{path}, line {reader.line_num}"
             if len(cells) > len(header):
-                raise InputError(f"{where} has {len(cells)} cells, but the first line {len(header)}; quote its polygon")
+                raise InputError(
+                    f"{where} has {len(cells)} cells, but the first line has {len(header)}; put the polygon in "
+                    "quotation marks"
+                )
             row = dict.fromkeys(COLUMNS, "") | dict(zip(header, map(str.strip, cells), strict=False))
             if delimiter != ",":
                 row |= {name: row[name].replace(",", ".") for name in BOX}
@@ -117,11 +123,12 @@ def _size(row: dict[str, str], where: str) -> tuple[int, int] | None:
 def _shapes(row: dict[str, str], classes: dict[str, str], where: str) -> list[Shape]:
     has_box, has_polygon = any(row[name] for name in BOX), bool(row["polygon"])
     if has_box and has_polygon:
-        raise InputError(f"{where} has a box and a polygon; write each of them on a line")
+        raise InputError(f"{where} has a box and a polygon; write each of them on its own line")
     if not (has_box or has_polygon or row["class"]):
         return []
     if not row["class"] or not (has_box or has_polygon):
-        raise InputError(f"{where} has only one of a class and a shape; write both, or only the photo")
+        found, missing = ("class", "shape") if row["class"] else ("shape", "class")
+        raise InputError(f"{where} has a {found}, but no {missing}; write both, or only the photo")
 
     label = classes[row["class"]]
     if has_box:

@@ -36,9 +36,9 @@ class Line:
     """A line of a label file.
 
     Attributes:
-        name: The class. Without a file of class names, it is the number of the class.
-        values: float (4,) for a box: x and y of its middle, its width and its height. float (2 n,) for a polygon: x and
-            y of its corners. All are fractions of the image.
+        name: Name of the class. Without a file of class names, it is the number of the class, as text.
+        values: For a box, float (4,): x and y of its centre, its width and its height. For a polygon with n corners,
+            float (2 n,): x and y of each corner. All are fractions of the image.
         where: The place in the file, for messages.
     """
 
@@ -56,7 +56,7 @@ class Line:
 
 
 def read_class_names(path: Path) -> dict[int, str]:
-    """Read the names of the classes by their numbers, from one of the NAMES_FILES.
+    """Read a file with the names of the classes, and return a dict: number of a class -> its name.
 
     Raises:
         InputError: The file cannot be read, has no names, or says that labels have keypoints.
@@ -66,7 +66,7 @@ def read_class_names(path: Path) -> dict[int, str]:
         return _names_in_yaml(path, content)
     lines = content.strip().splitlines()
     if not lines:
-        raise InputError(f"{path} is empty; write the name of each class on a line")
+        raise InputError(f"{path} is empty; write the name of each class on its own line")
     return {number: line.strip() for number, line in enumerate(lines)}
 
 
@@ -74,8 +74,8 @@ def read_label_file(path: Path, names: Mapping[int, str]) -> list[Line]:
     """Read a label file.
 
     Args:
-        path: The file; it is empty if a person has found nothing in the image.
-        names: The names of the classes by their numbers. Without names, the number is the name.
+        path: The file. An empty file means that a person found nothing in the image.
+        names: Number of a class -> its name. If it is empty, the number is used as the name.
 
     Raises:
         InputError: A line is not a class with a box or a polygon. The message names the line.
@@ -93,10 +93,10 @@ def read_yolo(
     """Read the label file of one image.
 
     Args:
-        path: The file.
-        name: The image.
-        names: The names of the classes by their numbers.
-        meanings: See `classes_of`.
+        path: The label file.
+        name: Name of the image.
+        names: Number of a class -> its name.
+        meanings: The meaning of further class names: name -> crack or no_crack.
 
     Raises:
         InputError: A line cannot be used, or has an unknown class.
@@ -112,14 +112,20 @@ def _line(fields: list[str], names: Mapping[int, str], where: str) -> Line:
         raise InputError(f"{where}: {fields[0]!r} is not the number of a class; correct it")
     number = int(fields[0])
     if names and number not in names:
-        raise InputError(f"{where}: the class {number} has no name; the named classes are {_listed(names)}")
+        raise InputError(
+            f"{where}: the class {number} has no name; the named classes are {_listed(names)}. Correct the number, or "
+            "add the name"
+        )
 
     values = numbers(fields[1:], where)
     if len(values) == 5:
-        raise InputError(f"{where} has a box and a sixth number, as the answers of a network have; delete the number")
+        raise InputError(
+            f"{where} has a number after the box, such as the confidence of a network; delete the last number"
+        )
     if len(values) < 4 or len(values) % 2:
         raise InputError(
-            f"{where} has {len(values)} numbers after the class; a box has 4, and a polygon x and y of each corner"
+            f"{where} has {len(values)} numbers after the class. A box has 4 numbers, and a polygon has x and y of "
+            "each corner; correct the line"
         )
     return Line(names.get(number, str(number)), fractions(values, where), where)
 
@@ -130,7 +136,7 @@ def _names_in_yaml(path: Path, content: str) -> dict[int, str]:
     except (yaml.YAMLError, RecursionError) as error:
         raise InputError(f"{path} is not valid YAML: {error}; correct it") from error
     if not isinstance(document, dict) or not document.get("names"):
-        raise InputError(f"{path} has no field names with the names of the classes; add it")
+        raise InputError(f"{path} has no field `names` with the names of the classes; add it")
     if "kpt_shape" in document:
         raise InputError(f"{path} has kpt_shape, so its labels have keypoints, which have no area; draw polygons")
 
@@ -138,7 +144,7 @@ def _names_in_yaml(path: Path, content: str) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(isinstance(number, int) for number in names):
-        raise InputError(f"{path}: names is neither a list nor a number for each class; correct it")
+        raise InputError(f"{path}: `names` is neither a list nor a mapping from numbers to names; correct it")
     return {number: text(name, f"{path}, names") for number, name in names.items()}
 
 

@@ -97,6 +97,26 @@ def test_unknown_layout_names_what_was_expected_and_found(tmp_path: Path) -> Non
         assert part in message
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "data.rar",
+            b"Rar!\x1a\x07\x01\0",
+            r"data.rar is a RAR archive, which we cannot unpack; unpack it with `unrar x /",
+        ),
+        ("in/part1.RAR", b"Rar!\x1a\x07\x01\0", "in/part1.RAR is a RAR archive"),
+        ("data.7z", b"7z\xbc\xaf\x27\x1c", "data.7z is a 7z archive"),
+        ("data.zip", b"PK\x05\x06" + bytes(18), "data.zip is an archive; unpack it and give the folder"),
+        ("data.zip", b"PK\x03\x04", "data.zip is a zip archive whose end is missing"),
+    ],
+)
+def test_an_archive_in_a_folder_without_images_is_named(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    (touch(tmp_path, name, "readme.txt") / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"none of the known layouts, but it has an archive: .*{words}"):
+        find_layout(tmp_path)
+
+
 def test_empty_folder_is_reported_as_empty(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the folder is empty"):
         find_layout(tmp_path)
@@ -225,7 +245,7 @@ def test_what_is_not_read_is_said(tmp_path: Path) -> None:
     assert set(found.files["path"]) == {"crack/1.jpg", "no_crack/2.jpg"}
     outside, folders, files = found.warnings
     assert outside == "images outside the class folders, which are not used: 1, such as 6.jpg"
-    assert folders == "folders that are not used, because their names are not those of classes: unsure"
+    assert folders == "folders that are not used, because their names are not names of classes: unsure"
     assert files.startswith("5 files were skipped (")
     for kind in ("1 hidden", "1 .txt", "1 .dng", "1 .md", "1 .json"):
         assert kind in files

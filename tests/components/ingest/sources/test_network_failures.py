@@ -19,7 +19,7 @@ from components.shared.data.manifest import Manifest, read_manifest
 from components.shared.data.versions import fetch
 from components.shared.errors import InputError
 from components.shared.services.store import Store
-from tests.faulty_s3 import FaultyS3, once_for_each
+from tests.faulty_s3 import FaultyS3, once, once_for_each
 
 
 class Proxy:
@@ -144,3 +144,17 @@ def test_no_tile_of_a_source_is_altered_on_the_way(
     assert server.happened["short"] >= 5
     contents = {hashlib.sha256(path.read_bytes()).hexdigest() for path in tiles.rglob("*.jpg")}
     assert set(manifest.table["sample_id"]) == contents
+
+
+@pytest.mark.parametrize(("key", "other"), [("p0_1.jpg", "p0_1.jph"), ("p0_1.jpg", "p0_3.jpg"), ("/crack/", "/.rack/")])
+def test_a_wrong_key_in_a_listing_loses_no_tile(
+    key: str, other: str, tiles: Path, store: Store, tmp_path: Path, s3_environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(f"{store.uri}/raw").put_folder("walls", tiles)
+    with FaultyS3(s3_environment["AWS_ENDPOINT_URL_S3"], once("wrong key", "GET", "walls")).serving() as server:
+        server.with_a_wrong_key = lambda data: data.replace(key.encode(), other.encode(), 1)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
+        monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: None))
+        manifest = ingest(f"{store.uri}/raw/walls", store, tmp_path)
+    assert server.happened["wrong key"] == 1
+    assert len(manifest.table) == len(list(tiles.rglob("*.jpg")))

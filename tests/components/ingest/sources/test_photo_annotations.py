@@ -84,9 +84,9 @@ def test_what_is_missing_crossing_or_outside_is_counted(tmp_path: Path) -> None:
     write(folder / "notes.json", '{"categories": []}')
     assert opened(folder).warnings == [
         "photos without annotation, which are not used: 1, such as open.png",
-        "annotations that belong to no photo, or fit several: 1, such as labels/lost",
+        "annotations that belong to no photo, or that fit several photos: 1, such as labels/lost",
         "photos with shapes that are cut off at the edge of the photo: 1, such as b.png",
-        "photos with polygons that cross themselves, so that some places inside are outside: 1, such as a.png",
+        "photos with polygons that cross themselves, so that parts inside do not count as crack: 1, such as a.png",
         "files that are not annotations and are not used: 1, such as notes.json",
     ]
 
@@ -126,7 +126,7 @@ def test_an_unknown_class_is_refused_until_somebody_says_what_it_means(tmp_path:
     assert cracks(opened(folder, "&classes=Riss:crack;Rost:no_crack")) == ["a.png@0,0.png"]
 
     write(folder / "shapes.csv", "photo,class,left,top,right,bottom\na.jpg,crack,5,5,60,60\n./a.png,crack,5,5,60,60\n")
-    with pytest.raises(InputError, match=r"two annotations for the photo a\.png, a\.jpg and \./a\.png in shapes\.csv"):
+    with pytest.raises(InputError, match=r"the photo a\.png has two annotations: a\.jpg, and \./a\.png in shapes\.csv"):
         opened(folder)
 
 
@@ -143,12 +143,12 @@ def test_classes_without_names_have_their_numbers(tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"a.txt": BOX, "x.json": '[{"data": {}}]'}, "the file x.json (Label Studio); 1 label files of YOLO, such"),
-        ({"a.txt": BOX, "labels/a.txt": BOX, "classes.txt": "crack"}, "two annotations for the photo a.png"),
+        ({"a.txt": BOX, "labels/a.txt": BOX, "classes.txt": "crack"}, "the photo a.png has two annotations"),
         ({"a.txt": BOX, "classes.txt": "crack", "data.yaml": "names: [crack]"}, "several files with the names"),
         ({"x.json": "{}"}, "x.json is not a file of annotations that we know; give COCO"),
         ({"x.csv": "path,label\n"}, "If it is a table of tiles with the columns path and label, give"),
         ({"x.json": ""}, "x.json is empty; export it again"),
-        ({"labels/b.txt": BOX, "classes.txt": "crack"}, "no mask or annotation belongs to one of them (1"),
+        ({"labels/b.txt": BOX, "classes.txt": "crack"}, "no mask or annotation has the name of one of them (1"),
     ],
 )  # fmt: skip
 def test_marks_that_are_not_clear_are_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:

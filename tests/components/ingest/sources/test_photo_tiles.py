@@ -117,7 +117,7 @@ def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
     assert (source.files[source.files["photo"] == "b.png"]["label"] == 0).all()
     assert source.warnings == [
         "photos without annotation, which are not used: 1, such as c.png",
-        "annotations that belong to no photo, or fit several: 1, such as lost.png",
+        "annotations that belong to no photo, or that fit several photos: 1, such as lost.png",
         "photos with shapes that are cut off at the edge of the photo: 1, such as d.png",
     ]
 
@@ -185,6 +185,15 @@ def test_masks_and_annotations_exclude_each_other(tmp_path: Path) -> None:
     write_mask(folder / "masks/1.png")
     with pytest.raises(InputError, match=r"b\.json \(COCO\); 1 masks, such as masks/1\.png; keep one"):
         opened(folder, tmp_path / "scratch2")
+
+
+def test_photos_of_more_than_8_bits_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    pixels = write_photo(folder / "1.png", seed=1)
+    cv2.imwrite(str(folder / "1.png"), pixels.astype(np.uint16) * 16)
+    write_mask(folder / "masks/1.png")
+    source = opened(folder, tmp_path / "scratch")
+    assert "photos in files of more than 8 bits per channel: 1 (1 with 12 used bits)" in source.understood[1]
 
 
 def test_the_option_tile_belongs_to_photos(tmp_path: Path) -> None:
@@ -278,3 +287,62 @@ def test_photos_can_come_from_a_store_or_an_archive(tmp_path: Path, store: Store
         one.bring(one.files)
     for path in local.files["path"]:
         assert (source.folder / path).read_bytes() == (local.folder / path).read_bytes()
+
+
+def tiles_of_photo(source: Source) -> dict[str, int]:
+    return source.files.groupby("photo").size().to_dict()
+
+
+@pytest.mark.parametrize("marks", ["YOLO", "COCO", "masks"])
+def test_an_export_with_its_own_split_is_one_set_and_its_copies_share_their_photo(marks: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    copies = {"train": ("a_jpg.rf.1a", "a_jpg.rf.2b", "c"), "valid": ("b_PNG.rf.3c",), "test": ("a_jpg.rf.4d", "c")}
+    inner = "images/" if marks == "YOLO" else ""
+    line = [10, 28, 120, 32, 120, 36, 10, 32]
+    for split, names in copies.items():
+        for name in names:
+            write_photo(folder / split / f"{inner}{name}.png", seed=len(split) + ord(name[-1]))
+            if marks == "YOLO":
+                (folder / split / "labels").mkdir(exist_ok=True)
+                (folder / split / "labels" / f"{name}.txt").write_text("0 0.3 0.25 0.5 0.05\n")
+            if marks == "masks":
+                write_mask(folder / split / "masks" / f"{name}.png")
+        if marks == "COCO":
+            write_coco(folder / split / "_annotations.coco.json", *((f"{name}.png", [line]) for name in names))
+    (folder / "data.yaml").write_text("names: [crack]\n")
+    (folder / "README.roboflow.txt").write_text("an export")
+
+    source = opened(folder, tmp_path / "scratch")
+    assert (source.layout, source.warnings) == ("photos", [])
+    assert tiles_of_photo(source) == {
+        "a": 3 * 6,
+        "b": 6,
+        f"train/{inner}c.png": 6,
+        f"test/{inner}c.png": 6,
+    }
+    cracked = source.files.groupby(source.files["path"].str.partition("@")[0])["label"].sum()
+    assert (cracked == 2).all()
+    assert source.understood[1] == (
+        "its own split (test 2, train 3, valid 1) is not used, because the split step makes a new split"
+    )
+    source.bring(source.files)
+    assert all((source.folder / path).exists() for path in source.files["path"])
+
+
+def test_annotations_of_a_part_of_an_export_do_not_describe_photos_of_another_part(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for name in ("train/a.png", "valid/b.png"):
+        write_photo(folder / name, seed=len(name))
+    write_coco(folder / "train/_annotations.coco.json", ("b.png", []))
+    write_coco(folder / "valid/_annotations.coco.json", ("b.png", []))
+    source = opened(folder, tmp_path / "scratch")
+    assert list(tiles_of_photo(source)) == ["valid/b.png"]
+    assert source.warnings[1] == "annotations that belong to no photo, or that fit several photos: 1, such as b.png"
+
+
+def test_a_table_of_classes_of_an_export_is_refused_by_name(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        write_photo(tmp_path / split / "a_jpg.rf.1.jpg", seed=1)
+        (tmp_path / split / "_classes.csv").write_text("filename, crack, no_crack\na_jpg.rf.1.jpg, 1, 0\n")
+    with pytest.raises(InputError, match=r"train/_classes.csv is Roboflow's table of classes.*as Folder Structure"):
+        opened(tmp_path, tmp_path.parent / "scratch")

@@ -2,8 +2,10 @@
 
 import re
 import resource
+import struct
 import time
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -18,10 +20,19 @@ from components.collect.production_images import ProductionImages
 from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.thumbnails import blank
-from components.shared.data.image import ImageError, decode, decode_mask, empty_pixels, read_header
+from components.inspect.photo_reader import open_photo
+from components.shared.data.image import (
+    ImageError,
+    decode,
+    decode_filled,
+    decode_mask,
+    decode_with_depth,
+    empty_pixels,
+    read_header,
+)
 from components.shared.data.image_kinds import KINDS, passed_over
 from components.shared.network.tiles import decode_tile
-from pipelines.registry.classify import find_images
+from pipelines.registry.classify import Answer, classify, find_images
 
 ROOT = Path(__file__).parents[4]
 SMOOTH = np.add.outer(np.arange(60) * 2, np.arange(80))[..., None] * np.array([1.0, 0.7, 0.4])
@@ -85,14 +96,31 @@ def test_pixels_that_show_nothing_are_found_and_refused_by_ingest(tmp_path: Path
         "palette.gif": encode(transparent, "GIF"),
         "alpha.tif": encode(transparent, "TIFF"),
         "map.tif": tiff(map_of_twelve_bits, extratags=[(42113, "s", 0, "65535", True)]),
+        "deep_map.tif": tiff(
+            np.where(clear[..., None], 65535, TWELVE_BITS).astype(np.uint16),
+            photometric="rgb",
+            extratags=[(42113, "s", 0, "65535", True)],
+        ),
+        "mask.tif": tiff_of_pages((PIXELS, RGB), (~clear, MASK)),
+        "deflated_mask.tif": tiff_of_pages((PIXELS, RGB), (~clear, MASK | {"compression": "zlib", "rowsperstrip": 7})),
+        "mask_of_bytes.tif": mask_of_bytes(~clear),
+        "turned_mask.tif": tiff_of_pages((np.rot90(PIXELS), RGB | {"extratags": TURNED}), (np.rot90(~clear), MASK)),
+        "half_mask_half_no_data.tif": tiff_of_pages(
+            (np.where(clear[..., None] & LEFT, 7, PIXELS | 8), RGB | {"extratags": [(42113, "s", 0, "7", True)]}),
+            (~clear | LEFT[..., 0], MASK),
+        ),
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
         np.testing.assert_array_equal(empty_pixels(data), clear, name)
     found = examine(pd.DataFrame({"path": list(files), "mask": None}), tmp_path, blank(len(files)), IngestConfig())
-    assert set(found["reason"]) == {
+    why = (
         "800 of its 4800 pixels are transparent or marked as without data; crop the image so that it has no such pixels"
-    }
+    )
+    assert set(found["reason"]) == {why}
+    for data in files.values():
+        with pytest.raises(ImageError, match=why):
+            decode_filled(data)
 
     opaque = encode(photo().convert("RGBA"), "PNG")
     assert not empty_pixels(opaque).any()
@@ -128,6 +156,39 @@ def tiff(pixels: np.ndarray, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def tiff_of_pages(*pages: tuple[np.ndarray, dict], big: bool = False) -> bytes:
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer, bigtiff=big) as file:
+        for pixels, options in pages:
+            file.write(pixels, **options)
+    return buffer.getvalue()
+
+
+def mask_of_bytes(seen: np.ndarray) -> bytes:
+    """A TIFF file whose mask has 8 bits per pixel. tifffile writes an overview, and we change its subfile type."""
+    data = tiff_of_pages((PIXELS, RGB), (seen.astype(np.uint8) * 255, {"subfiletype": 1}))
+    entry = struct.Struct("<HHII")
+    assert data.count(entry.pack(254, 4, 1, 1)) == 1
+    return data.replace(entry.pack(254, 4, 1, 1), entry.pack(254, 4, 1, 4))
+
+
+def jpeg2000(values: np.ndarray, bits: int) -> bytes:
+    """Encode without loss. OpenCV writes 16 bits, so we change the header, and the level that a decoder subtracts."""
+    shifted = values.astype(int) + 2**15 - 2 ** (bits - 1)
+    lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+    bgr = shifted.astype(np.uint16)[..., ::-1] if values.ndim == 3 else shifted.astype(np.uint16)
+    data = bytearray(cv2.imencode(".jp2", bgr, lossless)[1].tobytes())
+    data[data.index(b"ihdr") + 14] = bits - 1
+    sizes = data.index(b"\xff\x4f\xff\x51")
+    for channel in range(1 if values.ndim == 2 else 3):
+        data[sizes + 42 + 3 * channel] = bits - 1
+    return bytes(data)
+
+
+RGB = {"photometric": "rgb"}
+MASK = {"photometric": 4, "subfiletype": 4}
+SMALLER = RGB | {"subfiletype": 1}
+LEFT = np.arange(80)[None, :, None] < 20
 TWELVE_BITS = np.random.default_rng(0).integers(0, 4096, (60, 80, 3)).astype(np.uint16)
 TURNED = [(274, "H", 1, 6, True)]  # the orientation tag: turn 90 degrees clockwise to see it upright
 
@@ -139,12 +200,47 @@ TURNED = [(274, "H", 1, 6, True)]  # the orientation tag: turn 90 degrees clockw
         tiff(TWELVE_BITS),
         tiff(TWELVE_BITS, byteorder=">", compression="zlib"),
         tiff(np.dstack([TWELVE_BITS, np.zeros((60, 80), np.uint16)]), extrasamples=["unassalpha"]),
-        b"P6 80 60 4095\n" + TWELVE_BITS.astype(">u2").tobytes(),
+        b"P6 80 60 65535\n" + TWELVE_BITS.astype(">u2").tobytes(),
+        b"P3 80 60 65535\n" + " ".join(map(str, TWELVE_BITS.ravel())).encode() + b"\n",
+        jpeg2000(TWELVE_BITS, 16),
+        jpeg2000(TWELVE_BITS, 12),
+        jpeg2000(TWELVE_BITS, 16)[85:],
     ],
-    ids=["png", "tiff", "tiff of the other byte order", "tiff with alpha", "ppm"],
+    ids=[
+        "png",
+        "tiff",
+        "tiff of the other byte order",
+        "tiff with alpha",
+        "ppm",
+        "ppm as text",
+        "jpeg 2000 of 16 bits",
+        "jpeg 2000 of 12 bits",
+        "codestream of jpeg 2000",
+    ],
 )
 def test_colours_of_twelve_bits_do_not_become_black(data: bytes) -> None:
-    assert np.abs(decode(data) - TWELVE_BITS * (255 / 4095)).max() <= 1
+    pixels, used_bits = decode_with_depth(data)
+    assert np.abs(pixels - TWELVE_BITS * (255 / 4095)).max() <= 1
+    assert used_bits == 12
+
+
+def test_grey_of_twelve_bits_is_scaled_alike_in_all_kinds() -> None:
+    grey = TWELVE_BITS[..., 0].copy()
+    files = [encode(Image.fromarray(grey), "PNG"), tiff(grey), jpeg2000(grey, 16), jpeg2000(grey, 12)]
+    files.append(b"P5 80 60 65535\n" + grey.astype(">u2").tobytes())
+    for data in files:
+        pixels, used_bits = decode_with_depth(data)
+        assert np.abs(pixels - grey[..., None] * (255 / 4095)).max() <= 1
+        assert used_bits == 12
+
+
+@pytest.mark.parametrize("white", [300, 1000, 4095])
+def test_the_white_of_a_ppm_file_is_the_one_that_it_names(white: int) -> None:
+    colours = np.minimum(TWELVE_BITS, white // 2)
+    for start, values in ((b"P6", colours), (b"P5", colours[..., 0])):
+        pixels, used_bits = decode_with_depth(start + b" 80 60 %d\n" % white + values.astype(">u2").tobytes())
+        assert np.abs(pixels - values.reshape(60, 80, -1) * (255 / white)).max() <= 1
+        assert used_bits == 0
 
 
 def test_sixteen_bits_are_turned_and_inverted_as_their_tags_say() -> None:
@@ -171,12 +267,17 @@ def test_sixteen_bits_are_turned_and_inverted_as_their_tags_say() -> None:
             "a TIFF file with an unknown pixel format; save it with 8 bits per channel",
         ),
         (
+            np.dstack([TWELVE_BITS, TWELVE_BITS[..., 0]]),
+            {"photometric": "separated"},
+            "it has 16 bits per channel in an unknown form; convert the image to 8 bits per channel",
+        ),
+        (
             np.moveaxis(TWELVE_BITS, 2, 0).copy(),
             {"photometric": "rgb", "planarconfig": "separate"},
             "it has 16 bits per channel in an unknown form; convert the image to 8 bits per channel",
         ),
     ],
-    ids=["float", "signed", "32 bits", "float colours", "separate planes"],
+    ids=["float", "signed", "32 bits", "float colours", "cmyk", "separate planes"],
 )
 def test_pixels_of_unknown_scale_are_refused_with_the_reason(pixels: np.ndarray, options: dict, why: str) -> None:
     with pytest.raises(ImageError, match=why):
@@ -186,7 +287,7 @@ def test_pixels_of_unknown_scale_are_refused_with_the_reason(pixels: np.ndarray,
 def test_the_first_image_of_a_photo_of_several_views_is_the_photo() -> None:
     other = Image.fromarray(255 - PIXELS)
     data = encode(photo(), "MPO", save_all=True, append_images=[other], quality=95)
-    assert read_header(data) == ("JPEG", 80, 60, 1)
+    assert read_header(data) == ("JPEG", 80, 60)
     assert np.abs(decode(data).astype(int) - PIXELS).mean() < 3
 
 
@@ -199,33 +300,66 @@ def test_a_motion_photo_is_a_jpeg_followed_by_a_video(options: dict) -> None:
         decode(jpeg[:-200] + b"\0" * 500)
 
 
-def tiff_of_pages(*pages: tuple[np.ndarray, dict]) -> bytes:
-    buffer = BytesIO()
-    with tifffile.TiffWriter(buffer) as file:
-        for pixels, options in pages:
-            file.write(pixels, **options)
-    return buffer.getvalue()
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [(PIXELS, RGB), (PIXELS[::2, ::2], SMALLER), (PIXELS[::4, ::4], SMALLER)],
+        [(PIXELS, RGB | {"subifds": 2}), (PIXELS[::2, ::2], SMALLER), (PIXELS[::4, ::4], SMALLER)],
+        [(PIXELS, RGB), (np.ones((60, 80), bool), MASK)],
+        [(PIXELS, RGB), (np.ones((60, 80), bool), MASK), (np.ones((30, 40), bool), MASK | {"subfiletype": 5})],
+        [(PIXELS, SMALLER)],
+    ],
+    ids=["overviews", "inner overviews", "mask", "overview of a mask", "an overview alone"],
+)
+def test_overviews_and_masks_of_a_tiff_are_not_other_photos(pages: list) -> None:
+    for big in (False, True):
+        np.testing.assert_array_equal(decode(tiff_of_pages(*pages, big=big)), PIXELS)
 
 
-RGB = {"photometric": "rgb"}
+def test_a_tiff_whose_mask_is_cut_off_is_refused(tmp_path: Path) -> None:
+    data = tiff_of_pages((PIXELS, RGB), (np.zeros((60, 80), bool), MASK))
+    whole = tiff_of_pages((PIXELS, RGB))
+    (tmp_path / "a.tif").write_bytes(data[: len(whole)])
+    for refuses in (lambda: decode(data[: len(whole)]), lambda: open_photo(tmp_path / "a.tif").__enter__()):
+        with pytest.raises(ImageError, match="not a whole image: a page of the TIFF file is missing"):
+            refuses()
+
+
+THUMBNAIL = PIXELS[::4, ::4].copy()
+A_LARGER_ONE = "its first image has 20x15 pixels, and another one has 80x60; save the image that you mean"
 
 
 @pytest.mark.parametrize(
-    ("pages", "frames"),
+    ("pages", "why"),
     [
-        (
-            [(PIXELS, RGB), (PIXELS[::2, ::2], RGB | {"subfiletype": 1}), (PIXELS[::4, ::4], RGB | {"subfiletype": 1})],
-            1,
-        ),
-        ([(PIXELS, RGB), (np.ones((60, 80), bool), {"photometric": 4, "subfiletype": 4})], 1),
-        ([(PIXELS, RGB), (PIXELS, RGB)], 2),
+        ([(THUMBNAIL, SMALLER), (PIXELS, RGB)], A_LARGER_ONE),
+        ([(THUMBNAIL, SMALLER | {"subifds": 1}), (PIXELS, RGB)], A_LARGER_ONE),
+        ([(THUMBNAIL, RGB | {"subifds": 1}), (PIXELS, RGB)], A_LARGER_ONE),
+        ([(THUMBNAIL, RGB), (PIXELS, RGB)], A_LARGER_ONE),
+        ([(np.ones((60, 80), bool), MASK), (PIXELS, RGB)], "first image is a mask|unknown pixel format"),
+        ([(PIXELS, RGB), (np.ones((30, 40), bool), MASK)], "several masks, or a mask of another size"),
+        ([(PIXELS, RGB), (np.ones((60, 80), bool), MASK), (np.ones((60, 80), bool), MASK)], "several masks"),
+        ([(PIXELS, RGB), (PIXELS, RGB)], "not one photo: 2 frames or pages in one file; save one of them"),
     ],
-    ids=["overviews", "mask", "pages"],
+    ids=[
+        "thumbnail first",
+        "photo inside the thumbnail",
+        "photo inside, without marks",
+        "smaller page first",
+        "mask first",
+        "small mask",
+        "two masks",
+        "two pages",
+    ],
 )
-def test_overviews_and_masks_of_a_tiff_are_not_an_animation(pages: list, frames: int) -> None:
-    data = tiff_of_pages(*pages)
-    assert read_header(data) == ("TIFF", 80, 60, frames)
-    np.testing.assert_array_equal(decode(data), PIXELS)
+def test_a_tiff_that_does_not_begin_with_its_only_photo_is_refused(pages: list, why: str, tmp_path: Path) -> None:
+    for big in (False, True):
+        data = tiff_of_pages(*pages, big=big)
+        (tmp_path / "a.tif").write_bytes(data)
+        with pytest.raises(ImageError, match=why):
+            decode(data)
+        with pytest.raises(ImageError, match=why), open_photo(tmp_path / "a.tif"):
+            pass
 
 
 # Drawn with PIXELS and encoded once, because no encoder for HEIF has a permissive licence.
@@ -238,7 +372,7 @@ def test_photos_of_phones_in_heif_are_decoded_upright_with_eight_bits() -> None:
         image = decode(data)
         assert image.shape == expected.shape, name
         assert np.abs(image.astype(int) - expected).mean() < 2, name
-        assert read_header(data) == ("HEIF", *expected.shape[1::-1], 1), name
+        assert read_header(data) == ("HEIF", *expected.shape[1::-1]), name
     assert set(HEIF) == {"photo", "turned", "alpha", "ten_bits", "several"}
 
 
@@ -266,7 +400,45 @@ def test_an_avif_photo_is_decoded() -> None:
     assert np.abs(decode(encode(photo(), "AVIF", quality=95)).astype(int) - PIXELS).mean() < 3
 
 
-def test_every_accepted_kind_is_accepted_under_all_its_names_by_ingest_predict_and_collect(tmp_path: Path) -> None:
+class Model:
+    """In place of a registered model: it answers 0.5 for every image."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def ask(self, images: list[str]) -> list[dict]:
+        return [{"p_crack": 0.5} for _ in images]
+
+
+@pytest.fixture
+def predict(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Path]], dict[str, Answer]]:
+    """Classify files, and return the answers by the files' names."""
+    monkeypatch.setattr("pipelines.registry.classify.ModelProcess", Model)
+
+    def answers(files: list[Path]) -> dict[str, Answer]:
+        return {Path(answer.path).name: answer for answer in classify("any", files, 8, lambda _: None, None)}
+
+    return answers
+
+
+def inspected(path: Path) -> tuple[int, ...] | str:
+    """Return the shape of a photo as the inspection reads it, or why it is refused."""
+    try:
+        with open_photo(path) as opened:
+            return opened.rows(0, opened.height).pixels.shape
+    except ImageError as error:
+        return str(error)
+
+
+def test_every_accepted_kind_is_decoded_under_all_its_names_by_ingest_predict_inspect_and_collect(
+    tmp_path: Path, predict: Callable
+) -> None:
     names = []
     for kind, suffixes in KINDS.items():
         data = HEIF["photo"] if kind == "HEIF" else encode(photo(), kind)
@@ -279,8 +451,42 @@ def test_every_accepted_kind_is_accepted_under_all_its_names_by_ingest_predict_a
 
     found = examine(pd.DataFrame({"path": names, "mask": None}), tmp_path, blank(len(names)), IngestConfig())
     assert found["reason"].isna().all()
-    assert {path.name for path in find_images([str(tmp_path)])} == set(names)
-    assert ProductionImages(str(tmp_path), 1000).names == sorted(names)
+    answers = predict(find_images([str(tmp_path)]))
+    assert {name: answer.p_crack for name, answer in answers.items()} == dict.fromkeys(names, 0.5)
+    assert {name: inspected(tmp_path / name) for name in names} == dict.fromkeys(names, (60, 80, 3))
+    collected = {name: image.shape for name, image in ProductionImages(str(tmp_path), 1000).read()}
+    assert collected == dict.fromkeys(names, (60, 80, 3))
+
+
+def test_animations_pages_and_transparent_images_are_refused_alike(
+    tmp_path: Path, predict: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = [Image.fromarray(255 - PIXELS), Image.fromarray(PIXELS // 2)]
+    kinds = ("GIF", "WEBP", "PNG", "AVIF", "TIFF")
+    files = {f"several.{kind}": encode(photo(), kind, save_all=True, append_images=others) for kind in kinds}
+    files["still.png"] = encode(photo(), "PNG", save_all=True, append_images=others, default_image=True)
+    clear = np.dstack([PIXELS, np.zeros((60, 80), np.uint8)])
+    files |= {f"clear.{kind}": encode(Image.fromarray(clear), kind) for kind in ("PNG", "WEBP", "TIFF")}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+
+    names = list(files)
+    found = examine(pd.DataFrame({"path": names, "mask": None}), tmp_path, blank(len(names)), IngestConfig())
+    reasons = dict(zip(names, found["reason"], strict=True))
+    assert {name: reason.partition(":")[0].partition(" of")[0] for name, reason in reasons.items()} == {
+        **{name: "not one photo" for name in names if not name.startswith("clear")},
+        **{name: "4800" for name in names if name.startswith("clear")},
+    }
+    answers = predict([tmp_path / name for name in names])
+    assert {name: answer.error for name, answer in answers.items()} == reasons
+    for name in names:
+        if not name.startswith("clear"):
+            assert inspected(tmp_path / name) == reasons[name]
+        else:
+            with open_photo(tmp_path / name) as opened:
+                assert opened.rows(0, 60).empty.all()
+    assert list(ProductionImages(str(tmp_path), 1000).read()) == []
+    assert f"{len(names)} of {len(names)} images cannot be read and were skipped" in caplog.text
 
 
 def test_files_that_a_search_passes_over_are_counted_by_kind() -> None:
@@ -288,12 +494,6 @@ def test_files_that_a_search_passes_over_are_counted_by_kind() -> None:
     assert passed_over(["a/1.dng"]).startswith("1 file was skipped (1 .dng); the names of images end in .jpg, ")
     names = ["1.txt", "2.TXT", "raw/3.dng", "README", ".cache/4.jpg", "@eaDir/5.jpg", ".6.png"]
     assert passed_over(names).startswith("7 files were skipped (3 hidden, 2 .txt, 1 .dng, 1 without a suffix); ")
-
-
-def test_animations_have_several_frames() -> None:
-    others = [Image.fromarray(255 - PIXELS), Image.fromarray(PIXELS // 2)]
-    for kind in ("GIF", "WEBP", "PNG", "AVIF"):
-        assert read_header(encode(photo(), kind, save_all=True, append_images=others)).frames == 3
 
 
 def eps() -> bytes:
@@ -403,7 +603,8 @@ def test_no_other_module_opens_image_files() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             if opens.search(path.read_text(encoding="utf-8")):
                 users.add(path.relative_to(ROOT).as_posix())
-    assert users == {"components/shared/data/image.py", own_bytes}
+    decoders = {"components/shared/data/image.py", "components/shared/data/image_depth.py"}
+    assert users == {*decoders, own_bytes}
 
 
 @pytest.mark.parametrize(

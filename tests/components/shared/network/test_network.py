@@ -112,6 +112,23 @@ def test_unknown_names_are_refused_with_similar_names():
         build_network(info("vit_tiny_r_s16_p8_224", 112))
 
 
+@pytest.mark.parametrize(("size", "sizes"), [(225, "224 or 238"), (128, "126 or 140")])
+def test_patches_that_do_not_divide_the_input_size_are_refused_with_sizes_that_fit(size, sizes):
+    with pytest.raises(InputError, match=f"images of {size} px, because its patches have 14 px; set .* to {sizes}"):
+        build_network(info("vit_small_patch14_dinov2", size))
+
+
+def test_weights_for_another_input_size_are_recorded(tmp_path):
+    torch.save(timm.create_model("test_vit", img_size=96).state_dict(), tmp_path / "w.pth")
+    weights = str(tmp_path / "w.pth")
+    network = build_network(info("test_vit", 64, weights))
+    assert network.info.weights_resampled == ("pos_embed",)
+    assert "made for another input size, so timm resampled pos_embed)" in network.info.initial_weights
+    save_network(network, tmp_path / "model")
+    assert read_info(tmp_path / "model") == network.info
+    assert build_network(info("test_vit", 96, weights)).info.weights_resampled == ()
+
+
 def test_weights_from_a_file_are_loaded_and_the_head_is_new(tmp_path):
     source = timm.create_model("resnet10t", num_classes=7)
     torch.save(source.state_dict(), tmp_path / "w.pth")

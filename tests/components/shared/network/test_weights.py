@@ -57,7 +57,7 @@ def test_an_unreachable_hub_gives_an_error_at_once_that_names_the_three_other_so
     run = mirror({"HF_ENDPOINT": NOWHERE, "HF_HUB_CACHE": "/nowhere"}, "resnet18", "--to", s3)
     assert run.returncode == 2
     url = f"{NOWHERE}/timm/resnet18.a1_in1k"
-    assert run.stderr.startswith(f"error: could not download the weights of resnet18 from {url}")
+    assert run.stderr.startswith(f"error: the weights of resnet18 cannot be fetched: {url}")
     for source in ("path of a weights file", "mirror-weights", '"none"'):
         assert source in run.stderr
     assert store.list() == []

@@ -19,9 +19,9 @@ def test_a_band_is_explained_with_its_promise_and_with_what_the_test_split_shows
     text = triage_in_words(BAND, measured(0.069, 0.008))
     assert text == (
         "A tile needs review if its P(crack) is at least 0.0312 and below 0.41 (6.9 % of the test tiles). Of all "
-        "cracks in new photos of the same kind, at most 2 % are answered 'no crack' and get no review. This holds with "
-        "95 % confidence. It was computed from 312 validation photos with cracks. On the test split, this share "
-        "is 0.8 % [0.1, 2]."
+        "cracks in new photos of the same kind, at most 2 % are answered 'no crack' and get no review. This limit "
+        "holds with 95 % confidence. It was computed from 312 validation photos with cracks. On the test split, "
+        "0.8 % [0.1, 2] of the cracks are answered 'no crack' and get no review."
     )
 
 

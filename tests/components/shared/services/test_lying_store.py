@@ -92,7 +92,7 @@ def test_what_is_wrong_in_every_read_or_write_is_named(store: Store, faulty: Fau
     for write in (lambda: through.put_bytes("new", DATA), lambda: through.put_file("new", tmp_path / "file")):
         with pytest.raises(InputError, match=r"confirmed 4 times that .*/new is written, but it does not have"):
             write()
-    with pytest.raises(InputError, match=r"confirmed 4 times that .*/x is deleted, but it still has it"):
+    with pytest.raises(InputError, match=r"confirmed 4 times that .*/x is deleted, but the object is still there"):
         through.delete(["x"])
     assert not (tmp_path / "x").exists()
 
@@ -102,9 +102,37 @@ def test_a_damaged_listing_is_read_again(store: Store, faulty: FaultyS3, s3: str
         store.put_bytes(f"d/{number}", DATA)
     whole = store.list("d/")
     through = Store(s3)
-    for fault in ("wrong", "short", "cut", "reset after"):
+    for fault in ("wrong", "wrong key", "short", "cut", "reset after"):
         faulty.choose = once(fault, "GET", "list-type=2")
-        assert [key for key, _ in through.list("d/")] == [key for key, _ in whole], fault
+        assert through.list("d/") == whole, fault
+        assert faulty.happened[fault] == 1
+
+
+def test_listings_that_always_differ_are_named(store: Store, faulty: FaultyS3, s3: str) -> None:
+    for number in range(20):
+        store.put_bytes(f"d/{number}", DATA)
+    faulty.choose = lambda method, *_: "wrong key" if method == "GET" else ""
+    with pytest.raises(InputError, match=r"5 listings of s3://.*/d/ contradict each other, .*check the network and"):
+        Store(s3).list("d/")
+
+
+def test_a_listing_to_which_objects_are_added_all_the_time_has_those_that_two_listings_agree_on(
+    store: Store, faulty: FaultyS3, s3: str
+) -> None:
+    store.put_bytes("d/0", DATA)
+    added = []
+
+    def add(method: str, path: str, _: str) -> str:
+        if "list-type=2" in path and "start-after" not in path:
+            added.append(f"d/{len(added) + 1}")
+            store.put_bytes(added[-1], DATA)
+        return ""
+
+    through = Store(s3)
+    faulty.choose = add
+    found = [key for key, _ in through.list("d/")]
+    assert len(added) == 5
+    assert found == ["d/0", *added[:-1]]
 
 
 def test_random_faults_of_every_kind_never_give_a_wrong_success(

@@ -71,7 +71,7 @@ def test_the_mask_lies_at_its_place(tmp_path):
             "the runs of its mask have 6 pixels",
         ),
         ('<mask label="crack" left="0" top="0" width="3" height="2"/>', "mask crack: [''] are not numbers"),
-        ('<skeleton label="crack"/>', "skeleton crack cannot be read; we know tag, box, polygon, polyline, mask"),
+        ('<skeleton label="crack"/>', "skeleton crack has an unknown type; the known types are tag, box"),
         ("<box", "is not valid XML"),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_video_and_another_xml_file_are_refused(tmp_path):
     for content, message in (
         ("<annotations><track/></annotations>", "is not a file of CVAT for images"),
         ("<html/>", "is not a file of annotations that we know; give COCO"),
-        ("<a>" * 100_000, "has more than 32 elements inside each other"),
+        ("<a>" * 100_000, "nests more than 32 elements inside each other"),
         (" ", "is empty"),
     ):
         path.write_text(content)

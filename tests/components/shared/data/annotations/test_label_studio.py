@@ -59,7 +59,7 @@ def test_of_several_people_the_ground_truth_counts_and_no_union_is_taken(tmp_pat
     other = annotated(box(x=0), id=2)
     [one] = read(tmp_path, task(annotated(BOX), other))
     assert one.shapes == ()
-    assert one.problem.startswith("it has 2 annotations, and 0 of them are set as ground truth; set one of them")
+    assert one.problem.startswith("it has 2 annotations, and 0 of them are set as ground truth; set exactly one")
 
     [one] = read(tmp_path, task(annotated(BOX), {**other, "ground_truth": True}))
     assert (one.problem, one.shapes[0].polygon[0].tolist()) == ("", [0, 6])
@@ -90,11 +90,11 @@ def keypoint(kind: str) -> dict[str, Any]:
         ([box(rectanglelabels=["Riss"])], "unknown class 'Riss'"),
         ([box(rectanglelabels=[])], "has a mark without a class"),
         ([box(width=0)], "the box from 4, 6 to 4, 12 has no area"),
-        ([box(x=1200)], "1200 is far outside the image, which goes from 0 to 100"),
+        ([box(x=1200)], "1200 is far outside the image, whose coordinates go from 0 to 100"),
         ([box(x="left")], "rectangle: ['left', 20, 50, 20] are not numbers"),
         ([{**BOX, "original_height": None}], "original_height: None are not all finite numbers"),
         ([{**BOX, "image_rotation": 90}], "the image was turned in Label Studio; turn it back"),
-        ([BOX, {**BOX, "original_width": 80}], "its marks were made for images of different sizes"),
+        ([BOX, {**BOX, "original_width": 80}], "has marks for images of different sizes"),
         ([{"type": "rectanglelabels", **box(rotation=5), "original_width": None, "original_height": None}],
          "a turned rectangle needs original_width and original_height"),
         ([{"type": "polygonlabels", **SIZE, "value": {"points": [[1, 1], [2, 2]], "polygonlabels": ["crack"]}}],
@@ -115,9 +115,9 @@ def test_a_mark_that_cannot_be_used_is_refused_with_its_place(tmp_path: Path, re
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ([{"id": 1, "image": "a.jpg", "label": [{"x": 1}]}], "task 1 has no data, as in the short form JSON-MIN"),
-        ([{"data": {"text": "x"}, "annotations": [annotated()]}], "no image in its data, and file_upload: None is not"),
-        ([{"data": {"left": "a.jpg", "right": "b.jpg"}, "annotations": [annotated()]}], "several images, left, right"),
+        ([{"id": 1, "image": "a.jpg", "label": [{"x": 1}]}], "task 1 has no field data, as in the short form"),
+        ([{"data": {"text": "x"}, "annotations": [annotated()]}], "no image in its data; its field file_upload: None"),
+        ([{"data": {"left": "a.jpg", "right": "b.jpg"}, "annotations": [annotated()]}], "in several fields, left"),
         ([], "is not a file of annotations that we know"),
     ],
 )

@@ -1,0 +1,128 @@
+"""Check with the pixels whether two tiles are overlapping cuts of one photo."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from components.ingest.duplicates import Turn, turn_images
+
+# Larger tiles are made smaller before they are compared.
+MAX_SIDE = 512
+# The standard deviation of a Gaussian blur, and the side of a square mean, in pixels. Only structures between these
+# sizes are compared: finer ones change with JPEG and a shift by half a pixel, and coarser ones are similar in all tiles
+# with light from one side.
+FINE_BLUR, COARSE_SIDE = 1.2, 21
+# In grey levels. Where the contrast is lower, it is mostly noise, and it is not amplified further.
+LOWEST_CONTRAST = 2.0
+# How far the shift of a candidate can be wrong, as a share of the tile's shorter side.
+SHIFT_ERROR = 0.04
+# The shared area must be at least this share of the smaller tile.
+MIN_SHARED = 0.12
+# This share of the pixels counts as weak structure.
+WEAK_SHARE = 0.7
+
+
+class Overlap(NamedTuple):
+    """How well two tiles agree in the area that both show.
+
+    Attributes:
+        correlation: Pearson correlation of the fine structure, -1 to 1. It is computed for each quarter of the shared
+            area, and for the weak structures of the area. This is the lowest of these five values. It is 0 if the tiles
+            share too little, if one of the five parts has no structure, or if the whole area correlates too little.
+        shared: The shared area, as a share of the smaller tile, 0 to 1.
+    """
+
+    correlation: float
+    shared: float
+
+
+NO_OVERLAP = Overlap(0.0, 0.0)
+
+
+def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return a tile's grey levels without its coarse and its finest structures, with the same contrast everywhere.
+
+    Without the equal contrast, two dark cracks of a similar shape would correlate, although the concrete around them
+    differs.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+
+    Returns:
+        float32 (H, W). A tile with a side of more than `MAX_SIDE` pixels is made smaller.
+    """
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    scale = MAX_SIDE / max(grey.shape)
+    if scale < 1:
+        grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    levels = grey.astype(np.float32)
+    structure = cv2.GaussianBlur(levels, (0, 0), FINE_BLUR) - cv2.blur(levels, (COARSE_SIDE, COARSE_SIDE))
+    variance = cv2.blur(structure * structure, (COARSE_SIDE, COARSE_SIDE))
+    return np.asarray(structure / np.sqrt(variance + LOWEST_CONTRAST**2), np.float32)
+
+
+def compare(
+    first: NDArray[np.float32], second: NDArray[np.float32], turn: Turn, shift: NDArray[np.float64], least: float
+) -> Overlap:
+    """Lay the second tile over the first one, and correlate the area that both show.
+
+    The shift of a candidate is not exact. So we try all shifts nearby and take the best one.
+
+    Two cuts of one photo agree everywhere. Two cracks of a similar shape agree only where they are, so we correlate
+    each quarter of the area. Two pairs of parallel joints can agree in each quarter, so we also correlate the concrete
+    between strong structures.
+
+    Args:
+        first, second: float32 (H, W), from `fine_structure`.
+        turn, shift: How the second tile lies, as in `overlaps.Candidates`.
+        least: Lowest correlation of an overlap. If the whole area correlates less, its parts are not compared.
+
+    Source: Lewis, "Fast normalized cross-correlation", 1995. We use OpenCV's `matchTemplate`.
+    """
+    turned = turn_images(second[None], turn)[0]
+    side = min(first.shape)
+    height, width = turned.shape
+    corner = shift * side - np.array([turn.columns_reversed * width, turn.rows_reversed * height])
+    left, top = np.rint(corner).astype(int).tolist()
+    error = max(2, round(SHIFT_ERROR * side))
+
+    # The template is the part of the second tile that stays inside the first tile under all shifts nearby.
+    x0, y0 = max(left, 0) + error, max(top, 0) + error
+    x1 = min(left + width, first.shape[1]) - error
+    y1 = min(top + height, first.shape[0]) - error
+    shared = (x1 - x0 + 2 * error) * (y1 - y0 + 2 * error) / min(first.size, second.size)
+    if x1 - x0 < 2 * error or y1 - y0 < 2 * error or shared < MIN_SHARED:
+        return NO_OVERLAP
+
+    template = np.ascontiguousarray(turned[y0 - top : y1 - top, x0 - left : x1 - left])
+    area = first[y0 - error : y1 + error, x0 - error : x1 + error]
+    if template.std() == 0:
+        return NO_OVERLAP
+    correlations = np.nan_to_num(cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED), posinf=0, neginf=0)
+    if correlations.max() < least:
+        return NO_OVERLAP
+    y, x = np.unravel_index(correlations.argmax(), correlations.shape)
+    same_place = area[y : y + template.shape[0], x : x + template.shape[1]]
+    return Overlap(min(_correlation(one, other) for one, other in _parts(same_place, template)), shared)
+
+
+def _parts(first: NDArray[np.float32], second: NDArray[np.float32]) -> Iterator[tuple[NDArray, NDArray]]:
+    """Yield the parts of two areas, float32 (H, W), that must agree: the quarters and the weak structures."""
+    middle_row, middle_column = first.shape[0] // 2, first.shape[1] // 2
+    for rows in (slice(middle_row), slice(middle_row, None)):
+        for columns in (slice(middle_column), slice(middle_column, None)):
+            yield first[rows, columns].ravel(), second[rows, columns].ravel()
+
+    strength = np.maximum(np.abs(first), np.abs(second))
+    weak = strength <= np.quantile(strength, WEAK_SHARE)
+    yield first[weak], second[weak]
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the Pearson correlation of two parts, or 0 if one of them has no structure."""
+    if first.std() == 0 or second.std() == 0:
+        return 0.0
+    return float(np.corrcoef(first, second)[0, 1])

@@ -1,0 +1,194 @@
+"""Find pairs of tiles that could be overlapping cuts of one photo, by their landmarks.
+
+Two landmarks match if few bits of their codes differ. Each match says how the second tile is turned and shifted. A pair
+of tiles is a candidate if several matches say the same. `overlap_check.py` then compares the pixels of the candidates.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.ingest.duplicates import Turn
+from components.ingest.landmarks import LANDMARKS, TURN_BITS, WORKING_SIDE
+
+CODE_BITS = 64 - TURN_BITS
+MAX_CODE_DISTANCE = 8
+# The codes are sorted several times, each time beginning with another band of their bits. Two codes are compared if a
+# band is equal and they are at most PLACES_APART places apart. So the time grows in proportion to the number of tiles.
+BANDS, BITS_PER_BAND = 5, 12
+PLACES_APART = 16
+# The codes are sorted in 2 ** PART_BITS parts, because this needs less memory.
+PART_BITS = 3
+MIN_MATCHES = 2
+TILES_PER_READ = 4096
+CODES_PER_BLOCK = 1_000_000
+# In pixels of the tile that the landmarks were found in. Matches agree if their shifts are in one square of this side.
+SHIFT_TOLERANCE = 6
+ALL_TURNS = [Turn(bool(number & 4), bool(number & 2), bool(number & 1)) for number in range(8)]
+
+
+class Candidates(NamedTuple):
+    """Pairs of tiles that could overlap. The pair with the most matches is first.
+
+    Attributes:
+        pairs: int64 (P, 2), row numbers of tiles. The smaller number of a pair is first.
+        turns: int64 (P,), index into `ALL_TURNS`: the turn that makes the second tile lie like the first.
+        shifts: float64 (P, 2). The place (x, y) in the second tile is in the first tile at the turned place plus the
+            shift. The origin is the upper left corner, and a turn reverses the sign of a coordinate or exchanges both.
+            The unit is the shorter side of a tile.
+        matches: int64 (P,), number of landmarks that say so.
+    """
+
+    pairs: NDArray[np.int64]
+    turns: NDArray[np.int64]
+    shifts: NDArray[np.float64]
+    matches: NDArray[np.int64]
+
+    def without(self, photos: NDArray[np.int64], together: NDArray[np.int64]) -> "Candidates":
+        """Leave out the pairs within a photo, and the given pairs. The arguments are those of `OverlapSearch.find`."""
+        first, second = self.pairs.T
+        keep = (photos[first] != photos[second]) | (photos[first] < 0)
+        known = set(map(tuple, together.tolist()))
+        keep &= np.fromiter((pair not in known for pair in map(tuple, self.pairs.tolist())), bool, len(self.pairs))
+        return Candidates(self.pairs[keep], self.turns[keep], self.shifts[keep], self.matches[keep])
+
+    def by_first_tile(self) -> Iterator[tuple[tuple[int, int], Turn, NDArray[np.float64]]]:
+        """Yield each pair, turn and shift. The order makes pairs of the same tile follow each other."""
+        for place in np.lexsort(self.pairs.T[::-1]):
+            first, second = self.pairs[place].tolist()
+            yield (first, second), ALL_TURNS[self.turns[place]], self.shifts[place]
+
+
+def overlap_candidates(
+    number: int, landmarks: Callable[[NDArray[np.int64]], NDArray], asked: NDArray[np.bool_]
+) -> Candidates:
+    """Find the pairs of tiles whose landmarks match.
+
+    Args:
+        number: Number of tiles, N.
+        landmarks: Returns the landmarks of tiles, given their row numbers: `LANDMARK` (M, LANDMARKS).
+        asked: bool (N,), true for the tiles whose overlaps we want. Each returned pair has at least one of these tiles.
+
+    Source: The search is a form of locality-sensitive hashing with sorted codes: Charikar, "Similarity estimation
+        techniques from rounding algorithms", STOC 2002. The vote for a common geometry is a Hough transform, as in
+        Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 2004.
+    """
+    codes = np.zeros((number, LANDMARKS), np.uint64)
+    for start in range(0, number, TILES_PER_READ):
+        rows = np.arange(start, min(start + TILES_PER_READ, number))
+        codes[rows] = landmarks(rows)["code"]
+
+    matches = [np.zeros((0, 2), np.int64)]
+    for band in range(BANDS):
+        matches += _matches_in_band(codes, band, asked)
+    del codes
+    found = np.unique(np.concatenate(matches), axis=0)
+
+    tiles, tile = np.unique(found // LANDMARKS, return_inverse=True)
+    matched = landmarks(tiles)[tile.reshape(found.shape), found % LANDMARKS]
+    return _agreeing(found // LANDMARKS, matched)
+
+
+def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
+    """Yield pairs of landmarks with similar codes, int64 (M, 2). A landmark's number is its place in `codes`.
+
+    Args:
+        codes: uint64 (N, LANDMARKS). The code 0 means that there is no landmark.
+        band: The band of bits that must be equal.
+        asked: As in `overlap_candidates`.
+    """
+    for part in range(2**PART_BITS):
+        here, values = _codes_in_part(codes.ravel(), band, part)
+        order = np.argsort(values)
+        here, values = here[order], values[order]
+        prefixes = values >> np.uint64(CODE_BITS - BITS_PER_BAND)
+
+        for apart in range(1, min(PLACES_APART + 1, len(here))):
+            near = np.flatnonzero(prefixes[:-apart] == prefixes[apart:])
+            close = np.bitwise_count(values[near] ^ values[near + apart]) <= MAX_CODE_DISTANCE
+            near = near[close]
+            yield _between_tiles(np.stack([here[near], here[near + apart]], axis=1), asked)
+
+
+def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Return the codes that begin with the bits of a part, after they are rotated to a band.
+
+    Returns:
+        Two values: the place of each such code in `codes`, int64 (M,), and the rotated codes, uint64 (M,).
+    """
+    places, values = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+    for start in range(0, len(codes), CODES_PER_BLOCK):
+        rotated = _rotated(codes[start : start + CODES_PER_BLOCK], band * BITS_PER_BAND)
+        in_part = rotated >> np.uint64(CODE_BITS - PART_BITS) == part
+        here = np.flatnonzero(in_part & (rotated != 0))
+        places.append(start + here)
+        values.append(rotated[here])
+    return np.concatenate(places), np.concatenate(values)
+
+
+def _rotated(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
+    """Return the codes without their turn, rotated to the left by a number of bits."""
+    codes = codes >> np.uint64(TURN_BITS)
+    left = (codes << np.uint64(bits)) & np.uint64(2**CODE_BITS - 1)
+    return left | (codes >> np.uint64(CODE_BITS - bits))
+
+
+def _between_tiles(pairs: NDArray[np.int64], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Keep the pairs of landmarks of two tiles, at least one of which is asked. The smaller number is first."""
+    pairs = np.sort(pairs, axis=1)
+    tiles = pairs // LANDMARKS
+    keep = (tiles[:, 0] != tiles[:, 1]) & asked[tiles].any(axis=1)
+    return pairs[keep]
+
+
+def _agreeing(tiles: NDArray[np.int64], matched: NDArray) -> Candidates:
+    """Return the pairs of tiles for which several matches agree about the turn and the shift.
+
+    Args:
+        tiles: int64 (M, 2), the tiles of each match.
+        matched: `LANDMARK` (M, 2), the landmarks of each match.
+    """
+    first, second = matched.T
+    turns = _relative_turns(first["code"], second["code"])
+    shifts = _places(first) - _turned_places(_places(second), turns)
+
+    votes = np.zeros(len(tiles), np.int64)
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):  # four grids, so that no pair of near shifts is always separated
+        squares = np.floor(shifts / SHIFT_TOLERANCE + np.array(corner) / 2).astype(np.int64)
+        same = np.column_stack([tiles, turns, squares])
+        _, member, counts = np.unique(same, axis=0, return_inverse=True, return_counts=True)
+        votes = np.maximum(votes, counts[member])
+
+    agreed = np.flatnonzero(votes >= MIN_MATCHES)
+    best_first = agreed[np.lexsort((tiles[agreed, 1], tiles[agreed, 0], -votes[agreed]))]
+    _, first_mention = np.unique(tiles[best_first], axis=0, return_index=True)
+    chosen = best_first[np.sort(first_mention)]
+    return Candidates(tiles[chosen], turns[chosen], shifts[chosen] / WORKING_SIDE, votes[chosen])
+
+
+def _places(landmarks: NDArray) -> NDArray[np.float64]:
+    """Return the places x, y of landmarks, float64 (N, 2): the middle of a pixel has half values."""
+    return np.stack([landmarks["x"], landmarks["y"]], axis=1) + 0.5
+
+
+def _relative_turns(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the turn that makes the patches of the second codes lie like those of the first, as index int64 (N,).
+
+    A patch was brought into its standard position by reversing rows and columns, and then transposing it. A `Turn`
+    transposes first. If it does, the reversed rows of the second patch become columns.
+    """
+    transposed, rows, columns = ((first >> np.uint64(bit)).astype(np.int64) & 1 for bit in (2, 1, 0))
+    other_transposed, other_rows, other_columns = ((second >> np.uint64(bit)).astype(np.int64) & 1 for bit in (2, 1, 0))
+    transposed = transposed ^ other_transposed
+    rows = rows ^ np.where(transposed, other_columns, other_rows)
+    columns = columns ^ np.where(transposed, other_rows, other_columns)
+    return 4 * transposed + 2 * rows + columns
+
+
+def _turned_places(places: NDArray[np.float64], turns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Turn places x, y, float64 (N, 2), around the origin."""
+    turned = np.where((turns & 4 > 0)[:, None], places[:, ::-1], places)
+    signs = np.stack([1 - 2 * (turns & 1), 1 - (turns & 2)], axis=1)
+    return turned * signs

@@ -1,0 +1,28 @@
+"""Refuse pipes, sockets and devices where a file is expected. A command that reads a pipe could wait for ever."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+def require_file(path: Path | str) -> None:
+    """Check that a path leads to a regular file, before the file is opened.
+
+    Raises:
+        OSError: There is nothing at the path, or a folder, pipe, socket or device. The attribute `strerror` says which.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return
+
+    if not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "it is a pipe, socket or device, not a regular file", str(path))
+    os.scandir(path).close()  # the error of a folder that cannot be listed is more helpful than the error below
+    kind = "a link to a folder" if os.path.islink(path) else "a folder"
+    raise IsADirectoryError(errno.EISDIR, f"it is {kind}, not a file", str(path))
+
+
+def reason(error: OSError) -> str:
+    """Return the reason of an error without the number of the error and the path."""
+    return error.strerror or str(error)

@@ -1,0 +1,33 @@
+"""Say when the groups of a test are not photos, because its intervals may then be too narrow."""
+
+import re
+from collections.abc import Iterable
+
+# Ingestion names a group after its photo. If it does not know the photo, it uses the sha256 of a tile.
+UNKNOWN_PHOTO = re.compile("[0-9a-f]{64}")
+
+
+def count_unknown_photos(group_ids: Iterable[str]) -> int:
+    """Return how many of these groups are not photos."""
+    return sum(UNKNOWN_PHOTO.fullmatch(group) is not None for group in set(group_ids))
+
+
+def interval_note(group_ids: Iterable[str]) -> str:
+    """Return a sentence about the intervals if some groups are not photos. Return "" if all groups are photos.
+
+    Tiles of one photo that are not near duplicates and do not overlap are then in several groups. The bootstrap draws
+    these groups independently of each other, although they share light, camera and concrete.
+
+    Args:
+        group_ids: The group of each test tile.
+    """
+    groups = set(group_ids)
+    unknown = count_unknown_photos(groups)
+    if unknown == 0:
+        return ""
+    which = "All groups" if unknown == len(groups) else f"{unknown:,} of the {len(groups):,} groups"
+    return (
+        f"{which} of the test split are not photos, because the data do not name their photos. Every interval is by "
+        "near-duplicate groups, not photos, so it may be too narrow. `ingest.group_pattern` reads the photo from the "
+        "file name."
+    )

@@ -1,0 +1,40 @@
+"""Find the licence of the initial weights, and check that the run allows it."""
+
+from components.shared.errors import InputError
+from components.train.config import TrainConfig
+
+
+def checked_licence(config: TrainConfig) -> str:
+    """Return the licence of the initial weights. Return "" if it is not known, or if there are no such weights.
+
+    Raises:
+        InputError: `weights_licences` does not contain the licence, or the licence is not known.
+    """
+    if config.weights == "none":
+        return ""
+
+    licence = config.weights_licence
+    if config.weights == "hub":
+        licence = _published_licence(config.architecture) or licence
+
+    allowed = ", ".join(config.weights_licences)
+    if allowed and not licence:
+        raise InputError(
+            f'the licence of the weights "{config.weights}" of {config.architecture} is not known, but '
+            f"weights_licences allows only {allowed}; set weights_licence to the licence of these weights"
+        )
+    if allowed and licence.lower() not in allowed.lower().split(", "):
+        raise InputError(
+            f'the weights "{config.weights}" of {config.architecture} have the licence {licence}, but weights_licences '
+            f"allows only {allowed}; choose other weights, or add the licence to weights_licences"
+        )
+    return licence
+
+
+def _published_licence(architecture: str) -> str:
+    """Return the licence that timm gives for the weights on its hub. Return "" if timm does not know it."""
+    import timm  # late: a machine without PyTorch checks the licences of files
+
+    published = timm.get_pretrained_cfg(architecture)
+    licence = published.license if published else None
+    return "" if licence in (None, "unknown") else licence

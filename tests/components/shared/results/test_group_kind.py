@@ -1,0 +1,15 @@
+"""Intervals by near-duplicate groups are marked as such."""
+
+from components.shared.results.group_kind import interval_note
+
+TILE = "ab" * 32
+
+
+def test_only_groups_that_are_not_photos_need_a_note() -> None:
+    assert interval_note(["walls:IMG_1", "walls:IMG_2"]) == ""
+    assert interval_note([]) == ""
+
+    every = interval_note([TILE, "cd" * 32, TILE])
+    assert every.startswith("All groups of the test split are not photos")
+    assert "by near-duplicate groups, not photos, so it may be too narrow" in every
+    assert interval_note([TILE, "walls:IMG_1", "walls:IMG_1"]).startswith("1 of the 2 groups of the test split")

@@ -1,0 +1,181 @@
+"""A wrong path, number or text ends a command at once, with exit status 2, one line, and nothing left behind."""
+
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from components.shared.hashing import digest
+from components.shared.services import mlflow_runs
+from pipelines.cli.main import app
+from tests.mlflow_store import new_mlflow_store
+from tests.tiny_version import tile
+from tests.unprivileged import unprivileged
+
+WHO = ["--by", "Ada", "--why", "a test"]
+ACCEPT_SITE = ["accept-site", "--group-pattern", "(.*)", "--model", "models:/crack-classifier/1"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of the commands, with a pipe that nobody writes to."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    return tmp_path
+
+
+@pytest.fixture
+def registry(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry whose model has no version."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path_factory.mktemp("mlflow")))
+    mlflow_runs.client().create_registered_model("crack-classifier")
+
+
+def refusal(*arguments: object) -> str:
+    """Call a command that must refuse its arguments, and return its only line."""
+    with unprivileged():
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run-local", "--params", "pipe"],
+        ["run-local", "--data", "pipe"],
+        ["compile", "--params", "pipe", "--output", "out.yaml"],
+        ["review", "import", "pipe", "--by", "Ada"],
+        ["review", "rollback", "1", *WHO, "--key", "pipe"],
+        ["compile", "dev", "--allow-tags", "--output", "pipe"],
+    ],
+    ids=" ".join,
+)
+def test_a_pipe_is_refused_instead_of_read_or_written(arguments, here, s3):
+    assert "pipe, socket or device" in refusal(*arguments)
+    assert os.listdir(here) == ["pipe"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["registry", "import", "pipe"],
+        [*ACCEPT_SITE, ".", "--labels", "pipe"],
+        [*ACCEPT_SITE, ".", "--labels", "labels.csv", "--page", "pipe"],
+    ],
+    ids=" ".join,
+)
+def test_the_commands_of_the_registry_refuse_a_pipe(arguments, registry):
+    assert "pipe, socket or device" in refusal(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["run-local", "--workdir", ""], "--workdir"),
+        (["run-local", "--workdir="], "--workdir"),
+        (["run-local", "--data", ""], "--data"),
+        (["inspect", "a.jpg", "--out", ""], "--out"),
+        (["predict", "", "--out", "a.csv"], "paths"),
+        (["drift-check", "--images", ""], "--images"),
+        (["review", "queue", "--out", ""], "--out"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_empty_text_is_not_the_current_folder(arguments, option, here):
+    assert f"{option} is an empty text; give a value" in refusal(*arguments)
+    assert os.listdir(here) == ["pipe"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["gc", "--days", "1000000"], "--days is 1000000; give a number from 0 to 36500"),
+        (["gc", "--days", "1e9"], "--days is 1000000000; give"),
+        (["gc", "--days", "nan"], "--days is nan; give"),
+        (["gc", "--days", "-1"], "--days is -1; give"),
+        (["submit", "dev", "--wait", "--timeout", "inf"], "--timeout is inf; give a number from 0 to 31622400"),
+        (["runs", "follow", "dev", "--interval", "nan"], "--interval is nan; give a number from 0.01 to"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_number_out_of_range_is_named_with_its_range(arguments, message):
+    assert message in refusal(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["promote", "9999999999", *WHO],
+        ["predict", "a.png", "--out", "a.csv", "--batch-size", "9" * 30],
+        ["review", "queue", "--out", "queue", "--size", "9" * 30],
+        ["weights", "check", "a.pt", "--architecture", "resnet18", "--input-size", "0"],
+    ],
+    ids=" ".join,
+)
+def test_a_whole_number_out_of_range_is_refused(arguments):
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, "Input should be " in done.stderr) == (2, True), done.output
+
+
+@pytest.mark.parametrize("data", ["images=abc", "images=0", "pictures=3", "size=9999"])
+def test_the_options_of_a_synthetic_source_are_checked_at_the_start(data, here):
+    assert f"data is 'synthetic://?{data}'" in refusal("run-local", "--data", f"synthetic://?{data}")
+    assert os.listdir(here) == ["pipe"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["drift-check", "--images", ".", "--workdir", "new/nowhere"], "workdir new/nowhere has no runs"),
+        (["drift-check", "--images", ".", "--workdir", "x" * 300], "is too long for the file system"),
+        (["drift-check", "--images", ".", "--workdir", "/proc/nope"], "workdir /proc/nope has no runs"),
+        (["run-local", "--workdir", "x" * 300], "is too long for the file system"),
+        (["run-local", "--workdir", "/proc/nope"], "workdir /proc/nope: No such file or directory; choose another"),
+        (["run-local", "--workdir", "pipe/below"], "workdir pipe/below is not a folder; choose another"),
+        (["run-local", "--workdir", "new/nowhere", "--params", "gone"], "parameter file gone does not exist"),
+        (["transfer", "--workdir", "new/nowhere", "--params", "gone"], "parameter file gone does not exist"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_a_wrong_workdir_is_reported_and_no_new_one_is_left(arguments, message, here):
+    assert message in refusal(*arguments)
+    assert os.listdir(here) == ["pipe"]
+
+
+@pytest.fixture
+def folder(here: Path) -> Path:
+    """A data set of two classes, which is also a folder of YOLO. Each class has a subfolder with more tiles."""
+    for name in ("crack", "no_crack"):
+        (here / "set" / name / "more").mkdir(parents=True)
+        for number in range(3):
+            for place in (name, f"{name}/more"):
+                (here / "set" / place / f"{digest(place, number)}.png").write_bytes(tile(0, number))
+    return here / "set"
+
+
+def test_what_cannot_be_listed_or_read_in_a_data_set_is_named(folder, s3, registry):
+    imported = ["review", "import", "set", "--by", "Ada"]
+    accepted = [*ACCEPT_SITE, "set", "--labels", "labels.csv"]
+
+    (folder / "crack" / "more").chmod(0)
+    assert "the folder set/crack/more cannot be listed: Permission denied; make it" in refusal(*imported)
+    assert "set/crack/more cannot be read: Permission denied; make it" in refusal(*accepted)
+
+    (folder / "crack" / "more").chmod(0o700)
+    (folder / "crack" / "more").rename("moved")
+    (folder / "crack" / "more").symlink_to(folder.parent / "moved")
+    assert "set/crack/more is a link to a folder; replace" in refusal(*imported)
+    assert "set/crack/more cannot be read: it is a link to a folder" in refusal(*accepted)
+
+    (folder / "crack" / "more").unlink()
+    os.mkfifo(folder / "crack" / "pipe.png")
+    assert "set/crack/pipe.png is not a regular file, but a pipe" in refusal(*imported)
+    assert "set/crack/pipe.png cannot be read: it is a pipe" in refusal(*accepted)
+
+    (folder / "crack" / "pipe.png").unlink()
+    (folder / "crack" / "loop.png").symlink_to("loop.png")
+    assert "set/crack/loop.png cannot be read: Too many levels of symbolic links" in refusal(*accepted)
