@@ -36,7 +36,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """The reference images and the current images of a slice, before they are compared."""
+    """A slice that is not compared yet, with its reference images and its current images."""
 
     slice: Slice
     reference: Profile
@@ -111,7 +111,7 @@ def _compare(pair: _Pair, config: DriftConfig, seed: int) -> SliceComparison:
 
 
 def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
-    """Return `drift.share` of every slice: the share of its tests that found drift; NaN if it was not compared."""
+    """Return `drift.share` of every slice: the share of its tests that found drift. It is NaN for skipped slices."""
     rows = []
     for part in slices:
         share = float("nan")
