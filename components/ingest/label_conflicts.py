@@ -70,7 +70,7 @@ def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def quarantine_by_mask(images: pd.DataFrame) -> pd.DataFrame:
-    """Quarantine images whose mask contradicts their label. The columns are source, path, label, mask and marked."""
+    """Quarantine `images`, whose masks contradict their labels: columns source, path, label, mask and marked."""
     reasons = []
     for label, mask, marked in zip(images["label"], images["mask"], images["marked"], strict=True):
         share = "no pixel" if marked == 0 else f"{100 * marked:.1f} % of the pixels"

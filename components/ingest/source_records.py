@@ -185,7 +185,10 @@ def write_records(
 
 
 def _old_reports(store: Store, folder: str, current: str) -> list[str]:
-    """Return the keys of old reports, but not of reports of the last day, which another ingestion may still read."""
+    """Return the keys of reports that can be deleted: those older than a day, except the reports in `current`.
+
+    Another ingestion may still read newer reports.
+    """
     yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
     stored = store.objects(f"{folder}/reports/")
     return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]
