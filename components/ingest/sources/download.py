@@ -83,7 +83,7 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """A local folder with a file for each object under `s3://BUCKET/PREFIX/`. `bring` downloads their contents."""
+    """A local folder with an empty file for each object under `s3://BUCKET/PREFIX/`. `bring` fills in the files."""
 
     def __init__(self, uri: str, folder: Path):
         """List the objects and create the folder.
@@ -129,9 +129,10 @@ class Objects:
             ) from error
 
     def tag(self, path: str) -> str:
-        """Return a text that changes if the object of a local file changes: its size, and its entity tag (ETag).
+        """Return a text that changes if the object of a local file changes.
 
-        If the object has no ETag, the time of its last change is used instead.
+        The text has the object's size and its entity tag (ETag). If the object has no ETag, the time of its last change
+        is used instead.
         """
         one = self._found[path]
         return f"{one.size}-{one.tag or one.changed.timestamp()}"

@@ -29,7 +29,7 @@ def as_files(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """Return the table with the photo of each file. The pattern finds the name of the photo in the file name.
+    """Return the table with a new column `photo`. The pattern finds the name of the photo in the file name.
 
     Args:
         files: Table with the columns of `FILE_TYPES`.

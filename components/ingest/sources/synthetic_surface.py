@@ -66,7 +66,7 @@ class Scene:
         aggregate: Amplitude of the visible stones.
         pores: Mean number of air holes in a tile.
         light: Direction that the light comes from, radians.
-        gradient: Brightness lost from one edge of the tile or photo to the other, a fraction.
+        gradient: Fraction of the brightness that is lost from one edge of the tile or photo to the other edge.
         blur: Standard deviation of the lens blur, pixels.
         noise: Standard deviation of the sensor noise, grey levels.
         depth: Darkness of a typical line (crack, joint or scratch), a fraction of the brightness.
