@@ -1,4 +1,4 @@
-"""Test which features drifted, how much they changed, and whether the change could be random.
+"""Find out which features drifted, how much they changed, and whether the change could be random.
 
 The two sides of a comparison are the reference images and the current images.
 """

@@ -117,9 +117,9 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
         sides: bool (shuffles, n), from `permuted_sides`. There are at least two groups on each side.
 
     Returns:
-        float64 (shuffles,), in standard deviations of all groups. If the two sides differ only in their mean, the
-        result is about the difference of the means. The result is 0 if groups of different sides are not farther apart
-        than groups of the same side.
+        float64 (shuffles,), in standard deviations of the groups' means. If the two sides differ only in their mean,
+        the result is about the difference of the means. The result is 0 if groups of different sides are not farther
+        apart than groups of the same side.
 
     Source: Székely & Rizzo 2013, eq. 6.1, but we leave out the pairs of a group with itself. The shrinkage is that of
         Ledoit & Wolf 2004, but with a fixed share.

@@ -51,9 +51,9 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
     """Compare every slice of the current images, such as a surface, with the same slice of the reference.
 
     If the reference does not have the slice, for example the folder of a new camera, we compare the slice with the
-    whole reference. A slice is skipped if it contains all images of both sides. In each column, only the
-    MAX_SLICES_PER_COLUMN largest slices are compared. The probability of any false alarm in all slices together is at
-    most `alpha`.
+    whole reference. A slice is skipped if it contains all images of both sides. In each column, only the largest slices
+    are compared, at most MAX_SLICES_PER_COLUMN. The probability of any false alarm in all slices together is at most
+    `alpha`.
 
     Args:
         reference: Training images of the network.

@@ -87,7 +87,7 @@ def _key(model: str, job: str) -> str:
 
 
 def earlier(store: Store, model: str, job: str) -> list[Verdict]:
-    """Return at most the last CHECKS_IN_TREND results for a registered model, the oldest first.
+    """Return the last results for a registered model, the oldest first. There are at most CHECKS_IN_TREND results.
 
     The result of an earlier attempt of the same job is not included.
     """

@@ -48,9 +48,9 @@ class EarlierGroups:
     """The groups of earlier data set versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), one row for each image. `version` is the position of the first
-            data set version that has the image, in the list of versions that was read. The first position is 0. All
-            images of one data set version have been compared with each other. An image in quarantine is in no data set
+        groups: Table (sample_id, group_id, version), one row for each image. We read a list of data set versions.
+            `version` is the position in this list, from 0, of the first data set version that has the image. All images
+            of one data set version have been compared with each other. An image in quarantine is in no data set
             version, so its `version` is the length of the list.
         pairs: Table (first, second): in each row, the sample_ids of two near duplicates.
         overlaps: Table (first, second, correlation, shared): in each row, the sample_ids of two overlapping tiles, and

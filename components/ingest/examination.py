@@ -34,7 +34,7 @@ FILES_PER_BATCH = 64
 
 
 class File(NamedTuple):
-    """A file to examine: its path, the path of its mask or None, and the arrays to write thumbnail and landmarks to."""
+    """A file to examine: its path, the path of its mask or None, and the arrays for its thumbnail and landmarks."""
 
     path: str
     mask: str | None
@@ -49,8 +49,8 @@ class Found(NamedTuple):
         reason: Why the file is refused; None for an accepted image.
         sample_id: sha256 of the file's bytes.
         suffix: Suffix of the file's kind: ".jpg", ".png", …
-        mask_id, mask_suffix: sha256 and suffix of the mask as we store it. If the image has no mask, they are None and
-            "".
+        mask_id, mask_suffix: sha256 and suffix of the mask as we store it. If the image has no mask, `mask_id` is None
+            and `mask_suffix` is "".
         mask_turn: How to turn the mask: the EXIF orientation of the image, or `UPRIGHT` if the mask needs no turn.
         marked: Share of the image's pixels that the mask marks, 0 to 1. It is 0 if the image has no mask.
         width, height: Pixels, after the EXIF orientation was applied.

@@ -52,7 +52,7 @@ def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def neighbour_test(embedding: NDArray[np.float64]) -> tuple[float, float]:
-    """Test whether neighbours in a sequence resemble each other more than random members of it.
+    """Test whether neighbours in a sequence resemble each other more than random members of the sequence.
 
     Args:
         embedding: float64 (N, features), N >= 2, in the order of the sequence.

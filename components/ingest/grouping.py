@@ -185,7 +185,7 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
     Args:
         kept: Images.
-        photos: As in `Contents`, but only the photos of images of earlier versions.
+        photos: Rows of the table `Contents.photos`: those of the images of earlier versions.
 
     Returns:
         A dict: row number of each image that was found -> its quarantine reason.
@@ -239,7 +239,7 @@ def _join(
     Args:
         kept: Images; group_id is missing for new images.
         usable: bool (N,), true for images that are not in quarantine.
-        photos: As in `Contents`.
+        photos: The table `Contents.photos`.
         pairs: int64 (M, 2), row numbers of usable near duplicates and overlapping images.
 
     Returns:

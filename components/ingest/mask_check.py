@@ -106,7 +106,7 @@ def _difference(grey: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
 
     Args:
         grey: float32 (H, W).
-        mask: bool (H, W), true for some pixels.
+        mask: bool (H, W), true for at least one pixel.
     """
     side = 2 * SURROUNDINGS_PIXELS + 1
     wide = cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)).astype(bool)

@@ -1,4 +1,4 @@
-"""Check with the pixels whether two tiles are overlapping cuts of one photo."""
+"""Compare the pixels of two tiles, to check whether the tiles are overlapping cuts of one photo."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -72,13 +72,13 @@ def compare(
 
     The shift of a candidate is not exact. So we try all shifts nearby and take the best one.
 
-    Two cuts of one photo agree everywhere. Two cracks of a similar shape agree only where they are, so we correlate
-    each quarter of the area. Two pairs of parallel joints can agree in each quarter, so we also correlate the concrete
+    Two cuts of one photo agree everywhere. Two cracks of a similar shape agree only at the cracks, so we correlate each
+    quarter of the area. Two pairs of parallel joints can agree in each quarter, so we also correlate the concrete
     between strong structures.
 
     Args:
         first, second: float32 (H, W), from `fine_structure`.
-        turn, shift: How the second tile lies, as in `overlaps.Candidates`.
+        turn, shift: How to turn and shift the second tile, as in `overlaps.Candidates`.
         least: If the correlation of the whole area is below this number, its parts are not compared, and the result is
             `NO_OVERLAP`.
 

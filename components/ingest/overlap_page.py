@@ -1,4 +1,4 @@
-"""The part of the data set report about overlapping tiles: numbers, joined photos, and images of the groups."""
+"""Write the part of the data set report about overlaps. It shows numbers, joined photos, and tiles of the groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from components.shared.data.manifest import CLASSES
 from components.shared.page import CellImage, Page
 
 GROUPS_SHOWN, MOST_GROUPS_SHOWN = 4, 20
-TILES_OF_A_LARGE_GROUP = 60  # every larger group is shown
+TILES_OF_A_LARGE_GROUP = 60  # larger groups are always shown, but at most MOST_GROUPS_SHOWN
 PAIRS_SHOWN, PAIR_IMAGE_PIXELS = 8, 160
 PHOTO_PAIRS_LISTED = 50
 LARGEST_SHARE = 0.5  # of the tiles of a class in one group

@@ -125,7 +125,7 @@ def find_overlaps(
     Args:
         kept: Images: columns sample_id, version (missing for new images), group_id.
         usable: bool (N,), true for images that are not in quarantine.
-        photos: As in `contents.Contents`.
+        photos: The table `Contents.photos`.
         near_pairs: int64 (M, 2), row numbers of near duplicates.
         earlier: The groups of earlier versions.
         search: How to find overlaps. None: return an empty table.

@@ -1,4 +1,4 @@
-"""Find pairs of tiles that could be overlapping cuts of one photo, by their landmarks.
+"""Use the landmarks of tiles to find pairs of tiles that could be overlapping cuts of one photo.
 
 Two landmarks match if few bits of their codes differ. Each match says how the second tile is turned and shifted. A pair
 of tiles is a candidate if several matches agree about this. `overlap_check.py` then compares the pixels of the
@@ -157,7 +157,7 @@ def _agreeing(tiles: NDArray[np.int64], matched: NDArray) -> Candidates:
     shifts = _places(first) - _turned_places(_places(second), turns)
 
     votes = np.zeros(len(tiles), np.int64)
-    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):  # four grids, so that no pair of near shifts is always separated
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):  # four grids: in one of them, two near shifts are in one square
         squares = np.floor(shifts / SHIFT_TOLERANCE + np.array(corner) / 2).astype(np.int64)
         same = np.column_stack([tiles, turns, squares])
         _, member, counts = np.unique(same, axis=0, return_inverse=True, return_counts=True)

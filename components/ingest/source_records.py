@@ -87,7 +87,7 @@ def files_state(sources: list[Source], folders: list[str], config: IngestConfig,
     Return "" if a file has no tag.
 
     The digest covers the names and tags of the files that are used. It also covers our sentences about the other files,
-    because the reports contain these sentences. The arguments are those of `archives_state`.
+    because the reports contain these sentences. `archives_state` describes the arguments other than `sources`.
     """
     contents = []
     for source in sources:

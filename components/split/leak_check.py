@@ -6,7 +6,7 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """Two related images are in different splits, or an image is not in exactly one split. Our code has an error."""
+    """Two related images are in different splits, or an image is not in exactly one split. Our code is wrong."""
 
 
 def check_leaks(

@@ -103,7 +103,7 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Return the wanted share of each split. A held-out split robustness has no wanted share: return its real share."""
+    """Return the wanted share of each split. If robustness is held out, its real share is used instead."""
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

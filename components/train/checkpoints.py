@@ -141,8 +141,8 @@ class StopSignal:
     """Records the first SIGTERM, so that a checkpoint can be written. A second SIGTERM ends the process at once.
 
     In a training with several processes, only the parent process listens to SIGTERM. It sends FORWARDED_STOP to its
-    child processes, and they listen only to this signal. SIGTERM is often sent to the whole process group. If a
-    child listened to it, the child would get two signals: one as a member of the group, and one from the parent.
+    child processes, and they listen only to this signal. SIGTERM is often sent to the whole process group. If a child
+    listened to SIGTERM too, it would get two signals: one as a member of the group, and one from the parent.
 
     Args:
         forwarded: True if this process is one of several child processes.

@@ -197,7 +197,7 @@ class TrainConfig(StepConfig):
         return self
 
     def seen_corruptions(self) -> tuple[str, ...]:
-        """Return the families of corruptions, such as "jpeg", to which a transform of `augment` is similar, sorted."""
+        """Return the sorted families of corruptions, such as "jpeg", that are similar to a transform of `augment`."""
         families: set[str] = set()
         for item in self.augment:
             for name, arguments in item.items():

@@ -30,7 +30,8 @@ def download(address: str, path: Path, sha256: str) -> None:
     """Download one file over HTTP and verify its sha256. Try failed connections again, with growing pauses.
 
     Raises:
-        InputError: The server refuses, all `ATTEMPTS` attempts fail, or the content does not have the sha256.
+        InputError: The server refuses the request, all `ATTEMPTS` attempts fail, or the content does not have this
+            sha256.
     """
 
     def warn(state: RetryCallState) -> None:
@@ -83,7 +84,10 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """A local folder with an empty file for each object under `s3://BUCKET/PREFIX/`. `bring` fills in the files."""
+    """A local folder with one file for each object under `s3://BUCKET/PREFIX/`.
+
+    A file is empty until `bring` downloads its object.
+    """
 
     def __init__(self, uri: str, folder: Path):
         """List the objects and create the folder.

@@ -90,7 +90,7 @@ def match_masks(images: Sequence[Candidate], masks: Sequence[str]) -> Masks:
 def _place(mask: str) -> tuple[str, str]:
     """Return the folder that contains the folder of masks, and the mask's own folder below the folder of masks.
 
-    For a mask beside its image, return the folder of both, and "".
+    If a mask is beside its image, return their folder, and "".
     """
     folders = folder_of(mask).split("/")
     for number, name in enumerate(folders):

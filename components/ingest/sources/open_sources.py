@@ -114,7 +114,11 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
-    """Open a local folder. `name` is the source's name if its layout has no name of its own. "": the folder's name."""
+    """Open a local folder.
+
+    The source gets the name `name`, or the folder's name if `name` is "". But if the layout is that of a public data
+    set, the source is named after the layout.
+    """
     layout = _layout_of(folder, uri, config)
     if layout.name == PHOTOS:
         return _open_photos(layout.root, uri, config, scratch, _size_and_time, name)

@@ -92,7 +92,7 @@ class Marks:
             raise ImageError(f"its mask {path.name}: {error}") from error
 
     def shapes_outside(self, photo: str, width: int, height: int) -> int:
-        """Return how many marked shapes go beyond the edge of a photo. `width` and `height` are its size, pixels."""
+        """Return how many marked shapes go beyond the edge of a photo. `width` and `height` are in pixels."""
         annotation = self.annotations.get(photo)
         if annotation is None:
             return 0
@@ -176,9 +176,9 @@ def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
 
 
 def _forms(recognised: dict[str, Recognised]) -> list[str]:
-    """Describe the forms of the annotations. If each folder of the split has one file, the files can be one form.
+    """Return one text for each form of annotations.
 
-    They are one form if all of them have the same format.
+    Files are one form if all of them have the same format, and each is alone in a folder of the split, such as `train`.
     """
     folders = {folder_of(name) for name in recognised}
     formats = {one.format for one in recognised.values()}

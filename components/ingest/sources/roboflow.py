@@ -1,4 +1,4 @@
-"""What all exports of Roboflow have: folders of a split such as `train`, and changed copies of photos."""
+"""Recognise the names in exports of Roboflow: folders of its split, such as `train`, and changed copies of a photo."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Draw concrete without cracks and marks: the common properties of a photo, and its texture.
+"""Draw concrete without cracks and marks. Choose what all tiles of a photo share, and draw the texture.
 
 Brightness is a float32 array (height, width), and 1.0 is the photo's mean. Lengths are given for a tile of 128 x 128
 pixels, and are scaled with the size of the tile.

@@ -90,7 +90,7 @@ def absolute_sources(data_uri: str) -> str:
     Sources that are not paths are unchanged.
 
     Raises:
-        InputError: A path does not exist or is a pipe, socket or device, or `parse_sources` raises.
+        InputError: A path does not exist, or is a pipe, socket or device. Or `parse_sources` cannot parse the data URI.
     """
     return ",".join(absolute(source) for source in parse_sources(data_uri))
 
