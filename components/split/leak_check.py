@@ -6,7 +6,10 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """Two related images are in different splits, or an image is not in exactly one split. Our code is wrong."""
+    """Two related images are in different splits, or an image is not in exactly one split.
+
+    This is an error in our code, not in the data.
+    """
 
 
 def check_leaks(

@@ -24,8 +24,8 @@ from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import ATTEMPTS, THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# If a page contradicts another page, the run that wrote it deletes it at once. So a page older than this time is final.
-# We call its groups settled.
+# A run deletes its own page at once if the page contradicts another page. So a page older than this time is final. We
+# call its groups settled.
 SETTLED_AGE = datetime.timedelta(hours=1)
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{64})\.parquet$")
 Assignment = dict[str, str]  # group_id -> split

@@ -166,7 +166,7 @@ def _name(config: TrainConfig, info: ModelInfo, device: str) -> str:
 
 
 def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, str | int]:
-    """Return everything on which the faster precision can depend. The name of the stored result is its digest."""
+    """Return everything on which the faster precision can depend. Its digest names the stored result."""
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
