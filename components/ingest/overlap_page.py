@@ -48,7 +48,7 @@ def _photos_joined(selection: Selection) -> list[list[str]]:
 
 
 def _joined_too_much(selection: Selection) -> list[str]:
-    """Return a sentence for each class if one group has more than half of its tiles.
+    """For each class, return a sentence if one group has more than half of the tiles of the class.
 
     A group counts only if near duplicates or overlaps joined it.
     """

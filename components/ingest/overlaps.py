@@ -1,7 +1,7 @@
 """Use the landmarks of tiles to find pairs of tiles that could be overlapping cuts of one photo.
 
 Two landmarks match if few bits of their codes differ. Each match says how the second tile is turned and shifted. A pair
-of tiles is a candidate if several matches agree about this. `overlap_check.py` then compares the pixels of the
+of tiles is a candidate if several matches agree about both. `overlap_check.py` then compares the pixels of the
 candidates.
 """
 

@@ -111,7 +111,7 @@ class SourceFiles:
 
 
 class ImageReader:
-    """A reader of the data set's images. If a file is missing or was changed, it reads the image from the store."""
+    """A reader of the data set's images. If a file is missing or was changed, the reader takes it from the store."""
 
     def __init__(self, store: Store, sources: list[Source], images: pd.DataFrame):
         """Create a reader.
