@@ -32,7 +32,7 @@ from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError
 
-# The folders that people expect, for messages.
+# Each layout -> what its folder must contain. The texts are for messages.
 EXPECTED = {
     "ccic": "Positive, Negative",
     "sdnet2018": "D/CD, D/UD, P/CP, P/UP, W/CW, W/UW, or Decks/Cracked, Decks/Non-cracked, Pavements/…, Walls/…",
@@ -81,8 +81,9 @@ class Layout:
 
     Attributes:
         name: ccic, sdnet2018, folders, roboflow or photos.
-        root: The folder that contains the photos, or the class folders and the folders of masks outside of them.
-        folders: The class folders, in the order of their paths. The layout photos has none.
+        root: In the layout photos, the folder that contains the photos. In other layouts, the folder that contains the
+            class folders, and the folders of masks that are outside the class folders.
+        folders: The class folders. The layout photos has none.
     """
 
     name: str
@@ -143,7 +144,10 @@ def _archive_in(folder: Path) -> Path | None:
 
 
 def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str]], list[Layout]]) -> Layout | None:
-    """Return the only layout of a folder; None if there is none. Look in its inner folders too, level by level."""
+    """Return the only layout of a folder. If it has none, look in its inner folders, level by level.
+
+    Return None if there is no layout. Raise `InputError` if there are several on one level.
+    """
     roots = [folder]
     for _ in range(MAX_OUTER_FOLDERS if names else 0):
         found = []
@@ -172,7 +176,7 @@ def _layouts_of(root: Path, names: list[str]) -> list[Layout]:
 
 
 def _with_masks_around(source: Path, layout: Layout) -> Layout:
-    """Return the layout with the outermost folder that has a folder of masks as its root.
+    """Move the layout's root to the outermost folder that contains a folder of masks. Return the new layout.
 
     For example, the class folders are in `images`, and the masks are in `masks`, next to `images`.
     """
