@@ -182,7 +182,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p-value of McNemar's test of whether two classifiers make equally many errors.
+    """Test whether two classifiers make equally many errors. Return the exact two-sided p-value of McNemar's test.
 
     The test uses only images on which exactly one of the classifiers is right. Without such images, the result is 1.
 

@@ -13,7 +13,7 @@ from components.shared.results.slices import WHOLE
 
 @dataclass(frozen=True)
 class Operator:
-    """A comparison, and the words for it in a sentence."""
+    """A comparison of two numbers, and its name in a sentence, such as "at least"."""
 
     holds: Callable[[float, float], bool]
     words: str

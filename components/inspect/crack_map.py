@@ -34,7 +34,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class CrackMap:
-    """P(crack) by position.
+    """P(crack) at each position of a photo.
 
     Attributes:
         p_crack: float (rows, columns), 0 to 1; NaN where no tile was classified.

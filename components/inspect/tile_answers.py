@@ -84,7 +84,7 @@ def read_model(name: str, version: str, artifacts: Path) -> Model:
 def classify_tiles(
     model: Model, tiles: Iterable[np.ndarray], batch_size: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield P(crack) and novelty of some tiles at a time, in the order of the tiles. Both arrays are float64 (n,).
+    """Yield the P(crack) and the novelty of the next n tiles, in their order. Both arrays are float64 (n,).
 
     The image features for the novelty are computed while the network runs.
 
