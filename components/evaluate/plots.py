@@ -158,7 +158,7 @@ def _draw_band(axes: Axes, thresholds: np.ndarray, band: Band, label: str) -> No
 
 
 def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figure:
-    """Draw a confusion matrix for each set of tiles. A cell shows a count, and its share of the tiles of this class.
+    """Draw a confusion matrix for each set of tiles. A cell shows a count, and its share of all tiles of its class.
 
     Args:
         samples: Name -> a set of tiles and their answers.

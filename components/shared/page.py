@@ -100,7 +100,7 @@ class Page:
         self._body.append(_parts().end_of_fold())
 
     def contents(self) -> None:
-        """Put the table of contents here. It links to all headings of level 2 and 3, also to those appended later."""
+        """Put the table of contents here. It links to all headings of level 2 and 3, also to later ones."""
         self._contents_at = len(self._body)
 
     def callout(self, markdown: str, passed: bool) -> None:

@@ -29,8 +29,8 @@ class Profile:
 
     Attributes:
         groups: str (n,), group (photo) of each image.
-        features: float64 (n, COLUMNS): the image features, the network's P(crack), and the network's confidence, which
-            is the larger of P(crack) and 1 - P(crack).
+        features: Table of float64 with n rows and the columns COLUMNS. They are the image features, the network's
+            P(crack), and the network's confidence, which is the larger of P(crack) and 1 - P(crack).
         embeddings: float32 (n, d), the network's embeddings.
         slices: Table of str with n rows and any number of columns. Each column, such as "surface", has a value for each
             image, or "" if the value is not known.

@@ -148,7 +148,7 @@ def _serve(model_uri: str) -> None:
 
 
 def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:
-    """Give the model all images at once. If it refuses them, give it each image alone."""
+    """Return the model's answers. If it refuses the images together, give it each image alone."""
     import pandas as pd
 
     try:

@@ -27,7 +27,7 @@ def interval_note(group_ids: Iterable[str]) -> str:
         return ""
     which = "All groups" if unknown == len(groups) else f"{unknown:,} of the {len(groups):,} groups"
     return (
-        f"{which} of the test split are not photos, because the data do not name their photos. Every interval is by "
-        "near-duplicate groups, not photos, so it may be too narrow. `ingest.group_pattern` reads the photo from the "
-        "file name."
+        f"{which} of the test split are not photos, because the data do not name their photos. Every interval is "
+        "computed from groups of near duplicates, not from photos, so it may be too narrow. `ingest.group_pattern` "
+        "reads the photo from the file name."
     )

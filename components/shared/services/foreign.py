@@ -37,7 +37,7 @@ class ForeignObjects:
 
         Raises:
             MissingObjectError: The object does not exist any more.
-            DamagedObjectError: Every read returned other content, or the size differs from the listing.
+            DamagedObjectError: Each read returned different content, or the size differs from the listing.
         """
         last = None
         for _ in range(ATTEMPTS):
@@ -104,7 +104,7 @@ def read_agreed(store: Store, key: str) -> bytes:
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: Every read returned other content.
+        DamagedObjectError: Each read returned different content.
     """
     last = store.get_bytes(key)
     for _ in range(ATTEMPTS):

@@ -208,7 +208,7 @@ class KfpApi:
         return list(self._pages("list schedules", list_them, "recurring_runs", experiment_id=experiment_id))
 
     def create_recurring_run(self, body: Any, find: Callable[[], Any | None]) -> Any:
-        """Return the recurring run that `find` finds. If it finds none, create the run and return it."""
+        """Return the recurring run that `find` finds. If it finds none, create and return the recurring run `body`."""
         create = self._recurring.recurring_run_service_create_recurring_run
         return self._ensure(find, lambda: self._call(f'create schedule "{body.display_name}"', create, body))
 

@@ -30,7 +30,7 @@ def version_files(name: str, version: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def version_folder(name: str, version: str) -> Iterator[Path]:
-    """Fetch a registered model version as MLflow stores it. Compare it with the digest from its registration.
+    """Fetch a registered model version as MLflow stores it. Compare its files with the digest from the registration.
 
     The files are in a bucket, and their digest is in MLflow. So a person who can write to the bucket, but not to
     MLflow, cannot change the code or the weights of a version without being noticed.

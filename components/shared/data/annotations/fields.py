@@ -68,7 +68,7 @@ def classes_of(names: Iterable[str], path: Path, meanings: Mapping[str, str]) ->
     Args:
         names: The class names, as the file writes them.
         path: The file, for the message.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         UnknownClassError: A name means neither crack nor no_crack. The message lists all such names.

@@ -20,7 +20,7 @@ KINDS = "COCO (.json), Label Studio (.json), CVAT for images 1.1 (.xml), a table
 class Recognised(NamedTuple):
     """The format of a file of annotations, and the function that reads the file.
 
-    The argument of the function is the meaning of further class names: name -> crack or no_crack.
+    The function takes a mapping, class name -> crack or no_crack, in addition to the names that we know.
     """
 
     format: str
@@ -60,7 +60,7 @@ def read_annotations(path: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> l
 
     Args:
         path: A file in one of the KINDS.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Returns:
         One annotation for each image that a person has annotated, in the order of the file.

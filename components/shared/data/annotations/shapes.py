@@ -133,7 +133,7 @@ def crack_mask(annotation: ImageAnnotation, width: int, height: int) -> NDArray[
 
 
 def label_of_share(share: float) -> int | None:
-    """Return the label of a tile from the share of its pixels that are crack: 1 crack, 0 no_crack.
+    """Return the label of a tile, 1 for crack and 0 for no_crack, given the share of its pixels that are crack.
 
     None means that the tile is left out, because it has some crack pixels, but their share is below
     `SMALLEST_CRACK_SHARE`.
@@ -174,7 +174,10 @@ def corners(left: float, top: float, right: float, bottom: float) -> NDArray[np.
 
 
 def _side(start: NDArray, end: NDArray, point: NDArray) -> NDArray:
-    """Return on which side of a line points are: above 0, below 0, or 0 on the line. All are (..., 2), x and y."""
+    """Return a number for each point: 1 on one side of a line, -1 on its other side, and 0 on the line.
+
+    All arguments are (..., 2), x and y.
+    """
     along, towards = end - start, point - start
     return np.sign(along[..., 0] * towards[..., 1] - along[..., 1] * towards[..., 0])
 

@@ -96,7 +96,7 @@ def read_yolo(
         path: The label file.
         name: Name of the image.
         names: Number of a class -> its name.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         InputError: A line cannot be used, or has an unknown class.
