@@ -137,8 +137,8 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
 def photos_needed(photos: CrackedPhotos, config: TriageConfig) -> int:
     """Return how many photos with cracks are needed for a lower end above 0, if the model misses none of their cracks.
 
-    We assume that photos have as many cracked tiles as in `photos`. If `photos` is empty, we assume that each photo has
-    `photos.counted` cracked tiles.
+    We assume that new photos have as many cracked tiles as the photos in `photos`. If `photos` is empty, we assume that
+    each photo has `photos.counted` cracked tiles.
     """
     cracks = np.minimum(photos.cracks, photos.counted) if len(photos.cracks) else np.array([photos.counted])
     gain = cracks * config.missed / (1 - config.missed) / photos.counted

@@ -62,7 +62,7 @@ class CamChoice:
     def is_faithful(self) -> bool:
         """Return whether the map is more faithful than a random map.
 
-        It is if the whole 95 % interval of `gain` is above 0.
+        This is true if the whole 95 % interval of `gain` is above 0.
         """
         return self.gain is not None and self.gain.low is not None and self.gain.low > 0
 

@@ -180,7 +180,7 @@ def measure_exchanges(
     batch_size: int,
     resamples: int,
 ) -> list[Measurement]:
-    """Give tiles irrelevant properties of tiles of the other class. Measure how far P(crack) moves towards that class.
+    """Give each tile a property of a tile of the other class. Measure how far P(crack) moves towards the other class.
 
     Args:
         network: In eval mode.

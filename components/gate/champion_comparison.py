@@ -49,7 +49,7 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of both models, measured on the same tiles.
+    """One metric of the candidate and of the champion, measured on the same tiles.
 
     Attributes:
         metric: A name in METRICS.
@@ -74,7 +74,7 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """Return candidate minus champion."""
+        """Return the candidate's value minus the champion's value."""
         return self.candidate - self.champion
 
     def measurement(self) -> Measurement:
@@ -133,8 +133,8 @@ NOT_ASKED = Comparison("not asked", "The parameter file switches the comparison 
 def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
     """Compare candidate and champion on the uncorrupted test tiles to which both models have answers.
 
-    Each difference gets an interval by bootstrap over groups. The same groups are drawn for both models. We also report
-    McNemar's test, but the gate does not use its result, because the test treats tiles as independent.
+    Each difference gets an interval by bootstrap over groups. Each resample draws the same groups for both models. We
+    also report McNemar's test, but the gate does not use its result, because the test treats tiles as independent.
 
     Args:
         candidate: The candidate's answers.
@@ -226,9 +226,9 @@ def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Compariso
 
 
 def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
-    """Return all pairs, and then the pairs of each source and each surface that has enough tiles to compare.
+    """Return all compared tiles, and then the compared tiles of each source and surface that has enough tiles.
 
-    If there is only one source, it contains all pairs, so we skip it. If there is only one surface, we skip it too.
+    If there is only one source, it contains all tiles, so we skip it. If there is only one surface, we skip it too.
     """
     parts = {WHOLE: pairs}
     for column in ("source", "surface"):
@@ -243,7 +243,7 @@ def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
 def _differences(
     part: Slice, pairs: pd.DataFrame, candidate: Calibration, champion: Calibration, config: ChampionConfig
 ) -> list[Difference]:
-    """Return the difference in every metric. The same groups are drawn for both models."""
+    """Return the difference in every metric. Each resample draws the same groups for both models."""
     labels = pairs["label"].to_numpy()
     codes, photos = group_codes(pairs["group_id"].to_numpy())
     bootstrap = draw_groups(photos, config.resamples, config.bootstrap_seed)

@@ -113,7 +113,10 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Say that a measurement is missing. Name a similar measurement, or the splits and slices that have it."""
+    """Return sentences that say that a measurement is missing.
+
+    They name a similar measurement, or the splits and slices on which the measurement exists.
+    """
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)

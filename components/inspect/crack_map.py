@@ -48,7 +48,7 @@ class CrackMap:
 
 
 def blend(grid: TileGrid, p_crack: np.ndarray) -> CrackMap:
-    """Blend the answers about the tiles into a map.
+    """Blend the answers about overlapping tiles into a map of P(crack).
 
     Args:
         grid: The tiles.

@@ -83,7 +83,10 @@ def read_georeference(path: Path) -> tuple[Georeference | None, str]:
 
 
 def _geo_keys(directory: Any) -> dict[int, int]:
-    """Return the GeoKeys whose values are codes. Each entry has four numbers: key, place, count and value."""
+    """Return the GeoKeys of a file whose values are codes: key -> code.
+
+    `directory` has four numbers for each key: key, place, count and value.
+    """
     numbers = list(directory or ())
     return {numbers[i]: numbers[i + 3] for i in range(4, len(numbers) - 3, 4) if numbers[i + 1] == 0}
 

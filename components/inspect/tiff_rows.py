@@ -163,7 +163,7 @@ class _Segments:
         return int(min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength))
 
     def _read(self, row: int) -> np.ndarray:
-        """Decode a row of segments."""
+        """Return the pixels of one row of segments, uint8 (rows, width, samples)."""
         page, height = self._page, self._segment_height()
         width = int(page.imagewidth)
         across = math.ceil(width / page.tilewidth) if page.is_tiled else 1

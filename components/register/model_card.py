@@ -140,7 +140,7 @@ def _triage_table(rows: Measurements) -> str:
 
 
 def _sentences(rows: Measurements) -> str:
-    """Return a list in Markdown of the results on calibration, corruptions, explanations and drift."""
+    """Return the results on calibration, corruptions, explanations and drift, as a list in Markdown."""
     ece = rows.find("ece_calibrated")
     sentences = [f"- Calibration error on test after temperature scaling: {shown_row(ece)}."]
 
@@ -190,7 +190,10 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of the sources and surfaces with the lowest recall first; "" if there is only one of each."""
+    """Return a table of sources and surfaces, the lowest recall first.
+
+    The result is "" if there is only one source and only one surface.
+    """
     measured = []
     for row in rows.where(name="recall_at_threshold", condition="after"):
         if row.split in ("test", "robustness") and row.slice.columns in (("source",), ("surface",)):

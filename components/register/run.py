@@ -121,7 +121,7 @@ def _log_version(winner: Winner, images: pd.Series, content: str, config: Regist
 
 
 def _upload(folder: Path, run_id: str, job: str) -> str:
-    """Upload a model's files as a model of the run, and return the model's id."""
+    """Upload a model's files to an MLflow run, and return the id that MLflow gives the model."""
     client = mlflow_runs.client()
     experiment = client.get_run(run_id).info.experiment_id
     model = mlflow.initialize_logged_model(

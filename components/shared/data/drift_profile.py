@@ -25,7 +25,7 @@ _MODEL_KEY = b"crack.model_sha256"
 
 @dataclass(frozen=True)
 class Profile:
-    """The description of n images, one row for each image.
+    """A drift profile: it describes n images, with one row for each image.
 
     Attributes:
         groups: str (n,), group (photo) of each image.

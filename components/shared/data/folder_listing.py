@@ -68,7 +68,7 @@ def files_in(root: Path, part: str) -> list[str]:
 
 
 class Found(NamedTuple):
-    """A file below a folder, or something whose content we cannot take.
+    """A file below a folder, or something below a folder that cannot be read as a file.
 
     Attributes:
         path: Path relative to the root, with slashes.

@@ -198,7 +198,7 @@ def _tiff_pages(file: "TiffFile") -> list["TiffPage"]:
 
 
 def _offset_of_next_page(file: "TiffFile", offset: int) -> int:
-    """Return the offset of the page that follows the page at an offset; 0 if it is the last page."""
+    """Return the offset of the page that follows the page at `offset`. Return 0 after the last page."""
     layout, handle = file.tiff, file.filehandle
     handle.seek(offset)
     (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))

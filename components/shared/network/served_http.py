@@ -126,7 +126,7 @@ class Guard:
             raise refused
 
     def _refusal(self, body: bytearray, chunk: bytes) -> RefusedError | None:
-        """Return why a body may not grow by a chunk. Return None if it may."""
+        """Return why a body may not grow by a chunk. Return None if it may grow."""
         if len(body) + len(chunk) > MAX_BODY_BYTES:
             limit = MAX_BODY_BYTES // MB
             return RefusedError(413, f"the request is larger than {limit} MB; send fewer or smaller images at once")
@@ -271,7 +271,7 @@ class Connection(H11Protocol):
         self.loop.call_later(SECONDS_PER_REQUEST, self._end_if_last, self.cycle)
 
     def _end_if_last(self, request: RequestResponseCycle | None) -> None:
-        """End the connection if no request came after the given request, which was answered."""
+        """End the connection if no new request has come since `request`, which is already answered."""
         if self.cycle is request:
             self.transport.abort()
 

@@ -40,7 +40,7 @@ class ModelProcess:
         self.name = name or model_uri
 
     def __enter__(self) -> "ModelProcess":
-        """Start the process.
+        """Start the process, and wait until it has loaded the model.
 
         Raises:
             ModelLoadError: The process cannot load the model.

@@ -15,8 +15,8 @@ def count_unknown_photos(group_ids: Iterable[str]) -> int:
 def interval_note(group_ids: Iterable[str]) -> str:
     """Return a sentence about the intervals if some groups are not photos. Return "" if all groups are photos.
 
-    Tiles of one photo that are not near duplicates and do not overlap are then in several groups. The bootstrap draws
-    these groups independently of each other, although they share light, camera and concrete.
+    If a group is not a photo, the photo's other tiles can be in other groups. The bootstrap draws these groups
+    independently of each other, although they have the same light, camera and concrete.
 
     Args:
         group_ids: The group of each test tile.

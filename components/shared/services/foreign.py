@@ -22,7 +22,7 @@ OWN_KEYS = ("SSECustomerAlgorithm", "SSEKMSKeyId")
 
 
 class ForeignObjects:
-    """A reader of the objects under one root. Threads can share it."""
+    """A reader of objects under one root that other programs uploaded. Threads can share the reader."""
 
     def __init__(self, store: Store):
         self._store = store

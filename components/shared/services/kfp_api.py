@@ -166,7 +166,7 @@ class KfpApi:
     def create_run(self, body: Any) -> Any:
         """Create a run and return it. No other run of its experiment may have the same name.
 
-        If the answer is lost, we wait, search for a run with this name, and create one only if there is none. Two runs
+        If the answer is lost, we wait, search for a run with this name, and create a run only if we find none. Two runs
         are created only if the server is still processing the first request when we search.
         """
         return self._ensure(

@@ -169,7 +169,7 @@ def connect(uri: str, bucket: str) -> Any:
 
 
 def _settings(bucket: str) -> Mapping[str, str]:
-    """Return the AWS_* environment that reaches a bucket."""
+    """Return the AWS_* variables with which a bucket can be reached."""
     if os.environ.get("LOCAL_BUCKET", bucket) == bucket:
         return os.environ
 

@@ -20,7 +20,7 @@ KINDS = "COCO (.json), Label Studio (.json), CVAT for images 1.1 (.xml), a table
 class Recognised(NamedTuple):
     """The format of a file of annotations, and the function that reads the file.
 
-    The function takes a mapping, class name -> crack or no_crack, in addition to the names that we know.
+    The argument of the function is a dict: class name -> crack or no_crack, in addition to the names that we know.
     """
 
     format: str
