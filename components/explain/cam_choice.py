@@ -84,7 +84,7 @@ def choose_cam(
         seed: Seed of the random maps.
 
     Returns:
-        The choice. Without tiles, it is Grad-CAM of the default layer.
+        The choice. If there are no tiles, it is Grad-CAM of the default layer.
 
     Raises:
         InputError: Grad-CAM cannot read any layer of the network, or no layer gives a map by any method, or the

@@ -125,8 +125,8 @@ class IrrelevantProperty:
     """A property of tiles that has nothing to do with cracks.
 
     Attributes:
-        exchange: Returns the first tile with the property of the second tile.
-        number: Returns a number that describes the property of a tile, such as the sharpness.
+        exchange: Function that returns the first tile with the property of the second tile.
+        number: Function that returns a number that describes the property of a tile, such as its sharpness.
     """
 
     exchange: Callable[[Tile, Tile], Pixels]

@@ -53,7 +53,7 @@ class Difference:
 
     Attributes:
         metric: A name in METRICS.
-        slice: The part of the test split.
+        slice: The part of the test split on which the metric was measured.
         candidate, champion: The value of the metric for each model. NaN if it is undefined.
         low, high: The ends of the 95 % interval of candidate minus champion. NaN if the difference is NaN.
         n: Number of tiles.
@@ -105,12 +105,14 @@ class Comparison:
     Attributes:
         verdict: "better", "not worse", "worse", "no champion", "not comparable" or "not asked".
         text: The result in a few sentences.
-        left_out: Number of test tiles that are not compared, because the champion was trained on them or their photos.
+        left_out: Number of test tiles that are not compared, because the champion was trained on other tiles of their
+            photos or on these tiles themselves.
         differences: Every metric on all tiles, and then on each source and surface that is large enough.
         measurements: The differences, and the p-value of McNemar's test.
         candidate_threshold, champion_threshold: The operating threshold of each model. A model calls a tile a crack if
             the calibrated P(crack) is at least its threshold.
-        limits: The limits on the differences, which the gate must check. It is empty if there is no champion.
+        limits: The limits on the differences, which the gate must check. It is empty if there is no champion, or if the
+            parameter file switches the comparison off.
         pairs: The tiles with answers of both models. The columns are sample_id, group_id, source, surface, label, the
             candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if there is no
             champion, or if the parameter file switches the comparison off.

@@ -42,7 +42,7 @@ class Finding:
             not show where the crack runs.
         peak: Left and upper edge (x, y) of the tile with the largest P(crack).
         tiles: Number of tiles whose centre is in the region.
-        novelty: Novelty of the tile with the largest P(crack); above 1, the answer means little.
+        novelty: Novelty of the tile with the largest P(crack). If it is above 1, the answer means little.
     """
 
     triage: str

@@ -78,7 +78,7 @@ def read_georeference(path: Path) -> tuple[Georeference | None, str]:
         return Georeference(affine, epsg), ""
     return None, (
         f"its map projection {f'EPSG:{epsg}' if epsg else 'has no EPSG code and'} is not supported, so findings have "
-        "no position; convert the file to UTM on WGS 84, for zone 32 north with `gdalwarp -t_srs EPSG:32632`"
+        "no position; convert the file to UTM on WGS 84, such as zone 32 north with `gdalwarp -t_srs EPSG:32632`"
     )
 
 

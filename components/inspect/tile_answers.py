@@ -91,7 +91,7 @@ def classify_tiles(
     Args:
         model: A registered model version.
         tiles: uint8 (H, W, 3) RGB. A tile that does not have the network's input size is scaled.
-        batch_size: Number of tiles in a forward pass. None: 16 on a CPU, 256 on a GPU.
+        batch_size: Number of tiles in a forward pass. None means 16 on a CPU and 256 on a GPU.
     """
     batch_size = batch_size or BATCH_SIZE[model.network.mean.device.type]
     batches_at_once = max(1, SCORED_AT_ONCE // batch_size)

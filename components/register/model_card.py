@@ -31,7 +31,7 @@ USE = (
 LIMITS = (
     "All numbers hold for photos like those in the table of sources and surfaces. For other surfaces, cameras, "
     "distances or light, measure the model again. `crack-pipeline drift-check` reports whether new images are "
-    "like the training images. Some labels may be wrong, because nobody has corrected them. If a tile has no crack, "
+    "like the training images. Some labels may be wrong. If a tile has no crack, "
     "the tiles next to it may still have one."
 )
 USAGE = (

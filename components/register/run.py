@@ -48,8 +48,8 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
 
     Raises:
         InputError: The files of a registered version were changed after its registration.
-        RuntimeError: The model version's answers differ from the measured answers. It gets no alias, and one of its
-            tags holds the reason.
+        RuntimeError: The model version cannot be loaded, or its answers differ from the measured answers. The version
+            gets no alias, and one of its tags contains the reason.
     """
     name = config.model_name
     images = _test_images(winner, config)

@@ -19,7 +19,7 @@ class Metadata:
     Attributes:
         width: Width of the stored image, pixels.
         exif: Tag -> value. The tags are those of the main directory, and of the EXIF directory inside it.
-        gps: Tag -> value, of the GPS directory.
+        gps: Tag -> value. The tags are those of the GPS directory.
         xmp: The XMP packet; empty if there is none.
     """
 

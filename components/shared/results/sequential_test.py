@@ -66,7 +66,7 @@ def evidence_above(
             with the same wealth.
 
     Returns:
-        float64 (n,), at least 0: the total wealth of all players after each bet. They start with a total of 1.
+        float64 (n,), at least 0: the total wealth of all players after each bet. The players start with a total of 1.
     """
     # If the share is at most the limit, the expected gain is at most 0. A gain is never below -1.
     gain = (bets.good / limit - (bets.good + bets.bad)) / bets.most_bad

@@ -55,8 +55,8 @@ def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set, or the server does not answer. Without the variable, MLflow would write to
-            the working directory. A command gives up after seconds, and a step after minutes.
+        InputError: The variable is not set, or the server does not answer or refuses this user. Without the variable,
+            MLflow would write to the working directory. A command gives up after seconds, and a step after minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:

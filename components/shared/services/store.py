@@ -154,7 +154,7 @@ class Store:
         raise DamagedObjectError(f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; {RESTORE}")
 
     def _download_into(self, client: Any, key: str, file: BinaryIO) -> None:
-        """Fetch the parts of an object in parallel. If the server does not allow this, fetch it in one request."""
+        """Fetch an object in parallel parts. If the server refuses this, fetch the whole object in one request."""
         from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import S3DownloadFailedError
 

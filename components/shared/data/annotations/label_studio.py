@@ -100,7 +100,7 @@ def image_of(task: dict[str, Any], where: str) -> str:
     """Return the path of a task's image in the storage. If the image was uploaded, return its file name.
 
     Raises:
-        InputError: The task names no image, or several.
+        InputError: The task names no image, or several images.
     """
     data = record(task.get("data"), f"{where}, data")
     images = {}

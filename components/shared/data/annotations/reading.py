@@ -31,7 +31,7 @@ def recognise(path: Path) -> Recognised | None:
     """Recognise the format of a file from its content. Return None if it is not a file of annotations that we know.
 
     Raises:
-        InputError: The file cannot be read, is empty or damaged, or is a table that can be read in two ways.
+        InputError: The file cannot be read, is empty or damaged, or is a table that can be read with two delimiters.
     """
     content = read_text(path)
     if not content.strip():

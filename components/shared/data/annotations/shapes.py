@@ -51,7 +51,7 @@ class Shape:
         label: crack or no_crack.
         polygon: float (n, 2), x and y of the corners in pixels. (0, 0) is the upper left corner of the first pixel. A
             box and a bitmap have the four corners of their rectangle. A line has its points.
-        is_box: True for a box. Not all pixels in a box are crack. A box can be rotated.
+        is_box: True for a box. A box can be rotated. A box around a crack also contains pixels that are not crack.
         line_width: Width of a line in pixels; None if the shape is not a line.
         bitmap: The mask of a painted shape; None for all other shapes.
     """
@@ -71,7 +71,7 @@ class ImageAnnotation:
         name: Name of the image in the file of annotations, such as pier 1/IMG_1.jpg. In the format YOLO, it has no
             suffix.
         width, height: Size of the image in pixels. Both are None if the file does not contain the size. Then the
-            coordinates of all shapes are fractions of the image, 0 to 1, unless `is_in_pixels` is true.
+            coordinates of all shapes are fractions of the image, 0 to 1. If `is_in_pixels` is true, they are in pixels.
         labels: Classes of the whole image, crack or no_crack, in the order of the file.
         shapes: What people drew. If there are no shapes and no labels, a person found nothing in the image.
         is_in_pixels: True if the coordinates are in pixels although the file does not store the size of the image.
