@@ -17,7 +17,7 @@ MAX_ROC_POINTS = 200
 HISTOGRAM_BINS = 20
 THRESHOLD_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
-# The colour scale of the heat map ends at DARKEST_INCREASE. Above WHITE_TEXT_FROM, the text in a cell is white.
+# Error increases: the darkest colour of the heat map, and the smallest increase that is written in white.
 DARKEST_INCREASE = 0.5
 WHITE_TEXT_FROM = 0.3
 

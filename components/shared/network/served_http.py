@@ -31,17 +31,17 @@ Send = Callable[[Message], Awaitable[None]]
 
 MB = 2**20
 MAX_BODY_BYTES = 32 * MB  # base64 of 24 MB of image files
-MAX_HELD_BYTES = 256 * MB  # all bodies that are being read, or wait for their turn, or are being answered
-MAX_IMAGES = 1024  # in one request; otherwise small images in one request could occupy a turn for an hour
+MAX_HELD_BYTES = 256 * MB  # sum of the bodies of all requests that are being read, are waiting or are being answered
+MAX_IMAGES = 1024  # largest number in one request; without this limit, one request could take an hour
 MAX_CONNECTIONS = 256
-REQUESTS_AT_ONCE = 2  # other requests wait for their turn; their bodies are read already
+REQUESTS_AT_ONCE = 2  # requests that are answered at the same time; other requests wait until one is finished
 # A client that sends nothing, or a byte now and then, loses its connection.
 SECONDS_PER_MB = 20.0  # for each MB of a body
 SECONDS_PER_REQUEST = 10.0  # for the line and the headers of a request
 MAX_SENTENCE_CHARACTERS = 500
 # MLflow would also read Parquet, in which a few bytes can stand for many gigabytes.
 CONTENT_TYPES = ("application/json", "text/csv")
-FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")  # of MLflow's JSON
+FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")  # the forms of a request in MLflow's JSON
 EXAMPLE = '{"inputs": {"image": [base64, …]}}'
 JSON_HEADERS = [(b"content-type", b"application/json")]
 ERROR = 400

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-# Ingestion names a group after its photo. If it does not know the photo, it uses the sha256 of a tile.
+# Ingestion names a group after its photo. If the photo is not known, the name of the group is the sha256 of a tile.
 UNKNOWN_PHOTO = re.compile("[0-9a-f]{64}")
 
 
