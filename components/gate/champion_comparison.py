@@ -334,8 +334,9 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         verdict = "worse"
         outcome = f"The test does not show that the candidate is at most {config.margin:g} worse than the champion."
         needed = difference.photos_needed(-config.margin)
-        photos = f"About {needed:,} photos like these {difference.photos}" if needed else "More test photos"
-        advice = f" {photos} would show whether it is."
+        advice = " More test photos would decide this."
+        if needed:
+            advice = f" About {needed:,} photos of this kind would decide this; this test has {difference.photos}."
 
     metric = spoken(difference.metric)
     text = (

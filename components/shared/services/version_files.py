@@ -56,7 +56,7 @@ def version_folder(name: str, version: str) -> Iterator[Path]:
     raise InputError(
         f"the files of {name} version {version} are not the registered files, so they are not used: their "
         f"sha256 is {found}, not {expected}; restore the files from a backup, or delete this version in MLflow and run "
-        "the pipeline again. Find out who changed the files. Only people who can write to MLflow's bucket can change them"
+        "the pipeline again. Find out who changed the files: only people who can write to MLflow's bucket can do it"
     )
 
 
