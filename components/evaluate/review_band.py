@@ -42,8 +42,8 @@ class CrackedPhotos:
         p_crack: float64 (tiles,), calibrated, in rising order.
         photo: int (tiles,), the number of each tile's photo, from 0.
         cracks: int (photos,), number of cracked tiles of each photo, at least 1.
-        counted: A photo counts at most as much as this number of cracked tiles, at least 1. If a photo has more cracked
-            tiles, each of them has less weight. The number was chosen on another split.
+        counted: A photo counts like at most this number of cracked tiles. The number is at least 1. If a photo has more
+            cracked tiles, each of them has less weight. The number was chosen on another split.
     """
 
     p_crack: np.ndarray
@@ -59,7 +59,7 @@ class CrackedPhotos:
             labels: int (n,), 1 for crack.
             p_crack: float (n,), calibrated.
             groups: (n,), the group id of each tile.
-            counted: A photo counts at most as much as this number of cracked tiles.
+            counted: A photo counts like at most this number of cracked tiles.
         """
         cracked = labels == 1
         order = np.argsort(p_crack[cracked], kind="stable")
@@ -105,8 +105,8 @@ def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
 def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -> ReviewBand:
     """Choose the band. Its upper end is the operating threshold.
 
-    The lower ends are tested from 0 upwards, until a test fails. A higher lower end misses more cracks, so there is
-    less evidence for it. Therefore bisection finds the first test that fails.
+    The lower ends are tested from 0 upwards, until a test fails. If the lower end is raised, more cracks are missed, so
+    there is less evidence. Therefore bisection finds the first test that fails.
 
     Args:
         photos: The validation photos with cracks.

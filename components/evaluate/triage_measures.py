@@ -1,4 +1,4 @@
-"""Measure how many tiles need review, and how many cracks nobody looks at, on all splits but the training split."""
+"""Measure how many tiles need review, and how many cracks nobody looks at, on all splits except train."""
 
 from dataclasses import replace
 

@@ -117,9 +117,9 @@ def choose_cam(
 
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
-    """Return the layers and methods to try. The default layer is first.
+    """Return the layers and methods to try, the default layer first.
 
-    So it is chosen if another layer is equally faithful.
+    If another layer is equally faithful, the default layer is chosen.
     """
     layers = [default]
     for target in find_targets(network):

@@ -71,7 +71,7 @@ def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], networ
 
     The left half shows the finding and its surroundings. The right half shows the tile of the finding that has the
     largest P(crack), with its Grad-CAM map. Grad-CAM uses the deepest layer whose map is fine enough. If the map is
-    empty, the tile is drawn without it.
+    empty, the tile is drawn without the map.
 
     Returns:
         uint8 (CLOSE_UP, 2 * CLOSE_UP, 3) RGB, in the order of the findings.

@@ -59,8 +59,8 @@ def _inspect_once(
 ) -> InspectedPhoto:
     """Inspect a photo, or return the record that an earlier call wrote.
 
-    `first_paths` maps the digest of each photo so far to its path. If it has a photo with the same content, the result
-    names this other photo. Otherwise, the photo is added to `first_paths`.
+    `first_paths` maps the digest of each photo so far to its path. If `first_paths` has a photo with the same content,
+    the result names that photo. Otherwise, the photo is added to it.
     """
     try:
         sha256 = file_digest(path)

@@ -44,8 +44,8 @@ def find_scale(
 ) -> Scale:
     """Return the scale of a photo.
 
-    This is the first known one of these: the given scale, the scale of the map projection, and the scale that follows
-    from lens and distance.
+    The result is the first of these scales that is known: the given scale, the scale of the map projection, and the
+    scale that follows from lens and distance.
 
     Args:
         given: Scale that the user gave, millimetres of concrete per pixel; None if the user gave none.
