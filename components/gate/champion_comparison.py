@@ -105,8 +105,7 @@ class Comparison:
     Attributes:
         verdict: "better", "not worse", "worse", "no champion", "not comparable" or "not asked".
         text: The result in a few sentences.
-        left_out: Number of test tiles that are not compared, because the champion was trained on other tiles of their
-            photos or on these tiles themselves.
+        left_out: Number of test tiles that are not compared, because the champion was trained on tiles of their photos.
         differences: Every metric on all tiles, and then on each source and surface that is large enough.
         measurements: The differences, and the p-value of McNemar's test.
         candidate_threshold, champion_threshold: The operating threshold of each model. A model calls a tile a crack if
@@ -334,9 +333,8 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         verdict = "worse"
         outcome = f"The test does not show that the candidate is at most {config.margin:g} worse than the champion."
         needed = difference.photos_needed(-config.margin)
-        advice = " More test photos would decide this."
-        if needed:
-            advice = f" About {needed:,} photos of this kind would decide this; this test has {difference.photos}."
+        photos = f"About {needed:,} photos of this kind" if needed else "More test photos"
+        advice = f" {photos} would decide this; this test has {difference.photos}."
 
     metric = spoken(difference.metric)
     text = (
