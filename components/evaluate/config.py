@@ -23,7 +23,7 @@ class ThresholdConfig(Config):
 
 
 class TriageConfig(Config):
-    """The rule for which tiles a person must look at."""
+    """The rule that decides which tiles a person must look at."""
 
     missed: float = Field(
         default=0.02,

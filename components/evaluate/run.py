@@ -53,7 +53,8 @@ class Headline:
 
     Attributes:
         metrics: `<split>_<name>` -> value, after fine-tuning. Also contains `temperature` and `threshold`.
-        confusion: 2 x 2 counts on the test split. Rows are the true class, columns the decision at P(crack) >= 0.5.
+        confusion: 2 x 2 counts on the test split. The rows are the true classes, and the columns are the decisions at
+            P(crack) >= 0.5.
         roc: False-positive rates, true-positive rates and thresholds on the test split.
     """
 

@@ -1,8 +1,8 @@
 """Read photos of any size row by row, so that the memory does not grow with the height of an orthomosaic.
 
-A TIFF file that stores plain 8-bit pixels is read by its strips or TIFF tiles (`tiff_rows.py`). Every other file is
-decoded completely, and may have at most `MAX_PIXELS` pixels. To decode a part of a JPEG, PNG or HEIF file, a decoder
-must also decode everything before this part.
+If a TIFF file stores plain 8-bit pixels, only its strips or TIFF tiles with the wanted rows are read (`tiff_rows.py`).
+Every other file is decoded completely, and may have at most `MAX_PIXELS` pixels. To decode a part of a JPEG, PNG or
+HEIF file, a decoder must also decode everything before this part.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ PREVIEW_BAND_PIXELS = 8_000_000  # pixels of a photo that are in memory at once 
 
 
 class Photo(Protocol):
-    """An open photo. Its size and its rows are those after the EXIF rotation."""
+    """An open photo. Its size and its rows are those of the photo after the EXIF rotation."""
 
     width: int
     height: int

@@ -85,7 +85,7 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
 
 
 def _photos_under(uri: str, store_uri: str) -> tuple[StoredObject, ...]:
-    """List the photos, without results of inspections and masks.
+    """List the photos. Results of inspections and masks of photos are left out.
 
     A mask is a file in a folder `masks` next to a photo, with the same name as the photo.
     """

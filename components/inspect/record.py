@@ -45,7 +45,8 @@ class PhotoRecord:
         p_max: Largest P(crack) of a tile; None if no tile has data.
         findings: First the cracks, then the findings that need review, each sorted from most to least certain.
         has_georeference: Whether the position of each pixel is known.
-        positions: Longitude and latitude of each corner of each finding's polygon; empty without a georeference.
+        positions: For each finding, the longitude and latitude of each corner of its polygon. It is empty if the photo
+            has no georeference.
         note: A notice about the photo for the reader of the results; "" if there is none.
         overlay: File name of the drawing with the crack map, in the folder of overlays.
         close_ups: File names of the close-ups of the first findings, in the folder of overlays.

@@ -123,8 +123,8 @@ def _triage_notice(records: list[PhotoRecord]) -> str:
     if not records or records[0].low is not None:
         return ""
     if records[0].tiles_review is None:
-        return "the model was registered without a review band, so no tile is marked as needs review"
+        return "the model was registered without a review band, so no tile needs review in the results"
     return (
         "the model was validated on too few photos for a certified review band, so every tile that is not called crack "
-        "needs review; only cracks are listed as findings"
+        "needs review. The findings list only cracks"
     )

@@ -112,7 +112,7 @@ def _finding_row(photo: InspectedPhoto, record: PhotoRecord, number: int, findin
 
 
 def _position(record: PhotoRecord, number: int) -> tuple[float | None, float | None, str]:
-    """Return latitude and longitude, and "finding", "photo" or "", which says what has this position.
+    """Return latitude, longitude, and what has this position: "finding" or "photo", or "" if no position is known.
 
     The position of a finding is the mean of the corners of its outline.
     """

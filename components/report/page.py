@@ -19,7 +19,7 @@ from components.shared.results.triage import triage_in_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 PERCENT = "\N{NO-BREAK SPACE}%"
-# For each column in the table of candidates: the measurement and its split.
+# Column in the table of candidates -> the measurement that it shows, and the split of this measurement.
 COLUMNS = {
     "test accuracy": ("accuracy", "test"),
     "test F1": ("f1", "test"),

@@ -198,7 +198,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
 
 
 def _masked_pixels(opened: "Image", data: bytes) -> NDArray[np.bool_] | None:
-    """Return the pixels for which the mask of a TIFF file is 0, upright. Return None if there is no mask."""
+    """Return the pixels that are 0 in the mask of a TIFF file, turned upright. Return None if there is no mask."""
     from tifffile import TiffFile
 
     with TiffFile(BytesIO(data)) as file:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs odd tags of files that we read or refuse
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # tifffile logs odd tags of files that we read or refuse
 
 # Pillow's own limit, which we use for every decoder. A small file can contain more pixels than fit into the memory.
 MAX_PIXELS = 178_956_970
@@ -152,8 +152,8 @@ def check_tiff(file: "TiffFile") -> "TiffPage | None":
     Overviews and masks can follow the photo. A mask is 0 for the pixels that show nothing.
 
     Raises:
-        ImageError: The first image is a mask or smaller than another one. Or there are several photos. Or a mask has
-            another size than the photo.
+        ImageError: The first image is a mask or smaller than another one. Or there are several photos or several masks.
+            Or a mask has another size than the photo.
     """
     pages = _tiff_pages(file)
     first, *following = pages
@@ -178,10 +178,13 @@ def check_tiff(file: "TiffFile") -> "TiffPage | None":
 
 
 def _tiff_pages(file: "TiffFile") -> list["TiffPage"]:
-    """Return the pages of a TIFF file. Stop if the next page is an earlier one, which tifffile does not notice.
+    """Return the pages of a TIFF file.
+
+    Stop if a page names an earlier page as the next page. tifffile does not notice this.
 
     Raises:
-        ImageError: The next page is missing, which tifffile does not report. It can be a mask, or the photo itself.
+        ImageError: A page names a next page that is missing. tifffile does not report this. The missing page can be a
+            mask, or the photo itself.
     """
     pages: dict[int, TiffPage] = {}
     for page in file.pages:
@@ -196,7 +199,7 @@ def _tiff_pages(file: "TiffFile") -> list["TiffPage"]:
 
 
 def _offset_of_next_page(file: "TiffFile", offset: int) -> int:
-    """Return the offset of the page that follows the page at an offset; 0 if it is the last page."""
+    """Return the offset of the page that follows the page at `offset`. Return 0 after the last page."""
     layout, handle = file.tiff, file.filehandle
     handle.seek(offset)
     (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))

@@ -1,6 +1,6 @@
 """The table of measurements, with one row per number.
 
-The evaluate, explain and drift steps write it, and the gate step reads it.
+The evaluate, explain and drift steps write such a table, and the gate step reads their tables.
 """
 
 import math

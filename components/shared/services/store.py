@@ -64,7 +64,7 @@ class Store:
 
         Args:
             key: Key of the object.
-            digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
+            digest: The sha256 (64 hex characters) that the content must have. If it is None, nothing is checked.
 
         Raises:
             MissingObjectError: The object does not exist.
@@ -117,7 +117,7 @@ class Store:
         Args:
             key: Key of the object.
             path: File to write; its folder is created.
-            digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
+            digest: The sha256 (64 hex characters) that the content must have. If it is None, nothing is checked.
 
         Raises:
             MissingObjectError: The object does not exist.
@@ -154,7 +154,7 @@ class Store:
         raise DamagedObjectError(f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; {RESTORE}")
 
     def _download_into(self, client: Any, key: str, file: BinaryIO) -> None:
-        """Fetch the parts of an object in parallel. If the server does not allow this, fetch it in one request."""
+        """Fetch an object in parallel parts. If the server refuses this, fetch the whole object in one request."""
         from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import S3DownloadFailedError
 
@@ -178,8 +178,8 @@ class Store:
         Args:
             key: Key of the object.
             path: The file.
-            part_bytes: Size of the parts in which the file is uploaded. None: only files over 100 MiB are uploaded in
-                parts.
+            part_bytes: Size of the parts in which the file is uploaded. If it is None, only files over 100 MiB are
+                uploaded in parts.
         """
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
