@@ -22,7 +22,7 @@ MODEL_FILES = "model files"
 def find_models(client: MlflowClient, since: datetime.datetime) -> list[Leftover]:
     """Return failed model versions, and the files of models without a version.
 
-    A version failed if it did not pass the infra check, and no alias points at it.
+    A version counts as failed if it did not pass the check of its answers at registration, and has no alias.
 
     Args:
         client: Client of the MLflow server.

@@ -40,8 +40,8 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
 
     Args:
         task: A task of any of the pipelines.
-        config: The parameters. The section `cluster` contains the settings of all tasks. The folder `cache` is mounted
-            and can be written.
+        config: The parameters. Two of them are used: the section `cluster`, and the folder `cache`, which the task can
+            write to.
         resources: CPU, memory, disk and time limit of the task. Default: the step's entry in `cluster.steps`, or the
             default values of `Resources`.
     """
