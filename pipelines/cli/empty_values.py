@@ -1,4 +1,4 @@
-"""Refuse empty values on the command line. `--workdir "$DIR"` without DIR would otherwise mean the current folder."""
+"""Refuse empty values on the command line. If DIR is not set, `--workdir "$DIR"` would mean the current folder."""
 
 from typing import Any
 

@@ -278,7 +278,11 @@ class Registry:
 
 
 def verdict_on(version: ModelVersion) -> str:
-    """Return the gate's verdict on a version, or the result of the infra check if only this check was not passed."""
+    """Return the gate's verdict on a version.
+
+    If the verdict is "passed", but the version has not passed the check of its answers at registration, return the
+    result of this check instead.
+    """
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")
     if verdict == "passed" and checked != "passed":

@@ -22,7 +22,7 @@ class Given:
     """The answers in a file.
 
     Attributes:
-        answers: sample_id of the tile -> crack, no_crack, bad image or unsure.
+        answers: sample_id of the tile (the sha256 of its file) -> crack, no_crack, bad image or unsure.
         unanswered: sample_ids of the tiles that are in the file without an answer.
         left_out: Texts that name a place in the file, and the reason why it gives no answer.
     """

@@ -81,7 +81,7 @@ def import_answers(
 
     Raises:
         InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
-            some of the tiles are in none of its data set versions. Nothing is added.
+            some of the tiles are in no data set version of the store. Nothing is added.
     """
     person = checked_name(by)
     given = read_answers(path, unmarked_shows_no_crack)
@@ -115,7 +115,7 @@ def import_answers(
 
 
 def _require_known(answers: Collection[str], known: Collection[str], store: Store, path: Path) -> None:
-    """Raise InputError if a file has answers about tiles that are not known."""
+    """Raise InputError if a file has answers about tiles that are not in `known`."""
     unknown = sorted(set(answers) - set(known))
     if unknown:
         raise InputError(

@@ -40,7 +40,7 @@ def new_tiles(folder: Path) -> pd.DataFrame:
 
 
 def write_labelled(folder: Path, standing: Standing) -> Labelled:
-    """Write a table of the tiles, cut from inspected photos, that people have labelled as crack or no_crack.
+    """Write a table of those tiles of inspected photos that people have labelled as crack or no_crack.
 
     The columns are those of a source: path, label, and group, which is the photo.
 

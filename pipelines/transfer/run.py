@@ -2,8 +2,8 @@
 
 With `transfer.each: surface`, surfaces take the place of sources. In the code, a domain is a source or a surface.
 
-This uses the steps of the pipeline, which reuse finished work. So if a second call has one more source, it repeats only
-the work that the new source changes.
+This module uses the steps of the pipeline, which reuse finished work. So if a second call has one more source, it
+repeats only the work that the new source changes.
 """
 
 import shutil
