@@ -43,7 +43,7 @@ def queue(
     ] = None,
     inspection: Annotated[
         Path | None,
-        typer.Option(help="Folder that `inspect` wrote. The queue can then also have a tile of findings to review."),
+        typer.Option(help="Folder that `inspect` wrote. The queue can then also have tiles of the findings to review."),
     ] = None,
     params: Params = LOCAL_PARAMS,
     workdir: StoreWorkdir = None,
