@@ -1,7 +1,7 @@
 """Find and delete models in MLflow that nothing uses: failed versions, and the files of models without a version.
 
-A registration leaves such files if it was killed, or if another registration of the same model ran at the same time. We
-look only at models that this project registered, because other projects may use the same MLflow server.
+A registration leaves such models behind if it was killed, or if another registration of the same model ran at the same
+time. We look only at models of this project, because other projects may use the same MLflow server.
 """
 
 import datetime

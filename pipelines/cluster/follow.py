@@ -127,7 +127,10 @@ class Follower:
         return Outcome.UNSEEN
 
     def _show_changes(self, run: Any) -> None:
-        """Print each step whose state has changed, in the order of the changes."""
+        """Print each step whose state has changed, in the order of the changes.
+
+        After a time without a change, print why pods do not start, and later also the unchanged state.
+        """
         for task in sorted(task_details(run), key=_time_of_state):
             key = task.display_name
             if key in self._steps and task.state in SHOWN_STATES and self._states.get(key) != task.state:

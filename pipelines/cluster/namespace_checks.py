@@ -26,7 +26,8 @@ ENFORCERS = (
     "calico", "canal", "cilium", "anetd", "antrea", "kube-router", "weave", "ovnkube", "azure-npm", "kindnet",
     "kube-network-policies", "--enable-network-policy=true",
 )  # fmt: skip
-ENFORCING_KUBELETS = ("+k3s", "+rke2")  # distributions of Kubernetes that enforce NetworkPolicies themselves
+# Parts of a kubelet's version. They mark distributions of Kubernetes that enforce NetworkPolicies themselves.
+ENFORCING_KUBELETS = ("+k3s", "+rke2")
 
 
 def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:

@@ -201,7 +201,7 @@ def holds_mlflow_store(workdir: Path) -> bool:
     """Return whether the workdir has a complete MLflow store.
 
     Raises:
-        InputError: The store's file is not a database, or is damaged.
+        InputError: The store's file cannot be read, is not a database, or is damaged.
     """
     database = workdir / DATABASE
     if not database.exists():

@@ -157,8 +157,8 @@ def checked_files(model_uri: str, signed_by: Path | None) -> Iterator[str]:
         registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered files. Or a signature is required,
-            and it is missing or wrong, or the URI does not name a registered version.
+        InputError: The version does not exist, or its files are not the registered files. Or `signed_by` is given, and
+            the signature is missing or wrong, or the URI does not name a registered version.
     """
     name, version = name_and_version(model_uri)
     if not version and signed_by:
@@ -197,7 +197,8 @@ def classify(
         signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Raises:
-        InputError: The model cannot be loaded, or its files are not the registered files, or they are not signed.
+        InputError: The model cannot be loaded, its files are not the registered files, or a required signature is
+            missing or wrong.
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)

@@ -55,8 +55,8 @@ def signed_folder(name: str, number: str, signed_by: Path | None) -> Iterator[Pa
         The folder of the model version. Its files exist until the `with` block ends.
 
     Raises:
-        InputError: The file is not a public key, or the files of the version are not the registered files, or they are
-            not signed.
+        InputError: `signed_by` is not a public key, the files of the version are not the registered files, or a
+            required signature is missing or wrong.
     """
     key = signatures.read_public_key(signed_by) if signed_by else None
     with version_folder(name, number) as folder:
