@@ -1,4 +1,4 @@
-"""Write synthetic photos as JPEG files like those of a camera, with the masks of their cracks."""
+"""Write synthetic photos as JPEG files with EXIF metadata, as a camera does, and the masks of their cracks."""
 
 import datetime
 from pathlib import Path

@@ -43,7 +43,7 @@ from components.shared.services.store import MissingObjectError, Store, StoredOb
 
 LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_records.py
 ADVICE_IF_DAMAGED = "restore it from a backup of the store; until then nothing is deleted"
-# Readers find a version or a source history by one of these files. So these files are deleted first.
+# A reader finds a data set version, or a source history, by a file with one of these names. It is deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 RUN_FOLDER = "run folder"
 FOLDERS = ("datasets/", "sources/", "runs/", "shards/")

@@ -9,7 +9,7 @@ from pipelines.config.run_config import RunConfig
 
 
 def check_networks(config: RunConfig) -> None:
-    """Check every candidate for a run on this machine: augmentation, architecture, settings, weights and licence.
+    """Check every candidate before a run on this machine: augmentation, architecture, settings, weights and licence.
 
     Each network is built and run on three tiles. If its weights are on this machine, in a file or in the hub's local
     cache, the network gets them. Other weights are not downloaded. The check only looks whether they exist.
@@ -26,7 +26,7 @@ def check_networks(config: RunConfig) -> None:
 
 
 def check_networks_for_cluster(config: RunConfig) -> None:
-    """Check every candidate for a run on a cluster, as far as this machine can.
+    """Check every candidate before a run on a cluster. This machine may be unable to do some of the checks.
 
     If this machine cannot reach some weights, there is only a warning, because a pod may reach them. Without PyTorch,
     this function checks only the augmentations, and weights that do not come from the hub.

@@ -1,4 +1,4 @@
-"""Read a file of answers from people or programs: which tiles were answered, and what each of them shows."""
+"""Read a file of answers from people or programs: the answered tiles, and what each of these tiles shows."""
 
 import csv
 import io

@@ -89,7 +89,7 @@ def rank(
 ) -> pd.DataFrame:
     """Choose the tiles that people should review, the most useful first.
 
-    Tiles that people have answered are left out, unless people disagree about them.
+    Tiles that people have answered are left out. But tiles about which people disagree can be chosen.
 
     Args:
         answers: What the candidates say.

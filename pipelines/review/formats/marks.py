@@ -59,8 +59,8 @@ def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
 def _add_drawn(given: Given, marks: Marks, drawn: ImageAnnotation, words: list[str]) -> None:
     """Turn the drawn shapes of a tile into an answer, and add it to `given`.
 
-    If the tile also has a class, the shapes are only compared with it. A crack on a tile that is called no_crack raises
-    `InputError`.
+    If the tile also has a class, the shapes are only compared with this class. If the class is no_crack, but the shapes
+    mark a crack, `InputError` is raised.
     """
     share = float(crack_mask(drawn, drawn.width or SIDE, drawn.height or SIDE).mean())
     label = label_of_share(share)
