@@ -26,7 +26,7 @@ def find_models(client: MlflowClient, since: datetime.datetime) -> list[Leftover
 
     Args:
         client: Client of the MLflow server.
-        since: Versions and files that were created after this time are not returned.
+        since: Versions and files that were created at this time or later are not returned.
     """
     leftovers = []
     used = set()

@@ -12,7 +12,7 @@ def check_networks(config: RunConfig) -> None:
     """Check every candidate before a run on this machine: augmentation, architecture, settings, weights and licence.
 
     Each network is built and run on three tiles. If its weights are on this machine, in a file or in the hub's local
-    cache, the network gets them. Other weights are not downloaded. The check only looks whether they exist.
+    cache, the network gets these weights. Other weights are not downloaded. We only check that they exist.
 
     Raises:
         InputError: A network cannot be trained with its settings, or its weights cannot be used or reached.

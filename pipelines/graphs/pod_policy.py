@@ -1,8 +1,8 @@
 """Set how tasks run on Kubernetes: limits, Secrets, accelerators and user. Only this module imports kfp.kubernetes.
 
 A KFP pipeline cannot set all settings of a pod. KFP's backend forbids privilege escalation, drops all capabilities and
-sets the default seccomp profile. The namespace adds a read-only root, the priority class and requests for ephemeral
-storage (manifests/README.md, "What the namespace adds").
+sets the default seccomp profile. The namespace adds a read-only root file system, the priority class and requests for
+ephemeral storage (manifests/README.md, "What the namespace adds").
 """
 
 from typing import get_args
@@ -94,7 +94,7 @@ def _add_secret(task: PipelineTask, secret: str, optional: bool = False) -> None
 
 
 def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Resources) -> None:
-    """Mount the folders that a step writes to, because the container's root is read-only."""
+    """Mount the folders that a step writes to, because the container's root file system is read-only."""
     kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp", size_limit=resources.storage)
     if config.cluster.cache_claim:
         kubernetes.mount_pvc(task, config.cluster.cache_claim, mount_path=config.cache)

@@ -43,7 +43,7 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
 def signed_folder(name: str, number: str, signed_by: Path | None) -> Iterator[Path]:
     """Fetch a registered model version and check it, as `version_folder` does, and check its signature.
 
-    The digest in MLflow does not help against a person who can write to MLflow too. The signature does.
+    A person who can write to MLflow can change the digest there. Such a person cannot make a valid signature.
 
     Args:
         name: Name of the registered model.

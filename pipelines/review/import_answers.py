@@ -73,8 +73,8 @@ def import_answers(
         path: The file, in one of the formats of `read_answers`.
         by: Name of the person who answered.
         why: The reason; may be empty.
-        keep_unknown: True keeps answers about tiles that no data set version has. They count when such a tile is
-            ingested.
+        keep_unknown: True keeps answers about tiles that no data set version has. Such an answer counts as soon as its
+            tile is ingested.
         unmarked_shows_no_crack: True: a tile without any mark shows no crack. False: nobody has answered such a tile.
         queue: The folder of the queue; needed if the file has answers about tiles of inspected photos.
         key: The person's private key, which signs the entry. None: the entry is not signed.
