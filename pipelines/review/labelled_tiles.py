@@ -58,7 +58,7 @@ def write_labelled(folder: Path, standing: Standing) -> Labelled:
         path = folder / file
         if not path.is_file() or file_digest(path) != tile:
             raise InputError(
-                f"{path} is missing or was changed, so its answer is about another image; restore the file"
+                f"{path} is missing or was changed, so the answer is about another image; restore the file"
             )
 
     table = pd.DataFrame({"path": answered["file"], "label": answered["tile"].map(agreed), "group": answered["photo"]})
