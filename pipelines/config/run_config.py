@@ -122,7 +122,7 @@ class RunConfig(Config):
 
         Args:
             section: The step's section of the parameter file, such as "gate".
-            candidate: The candidate that the step works on. It is empty if the step works on all candidates.
+            candidate: The candidate that the step works on; "" if the step works on all candidates.
         """
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
 

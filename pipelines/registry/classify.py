@@ -60,7 +60,7 @@ class Answer:
     error: str = ""
 
 
-# Versions of other releases may answer with fewer or more fields.
+# Model versions of other releases of this project may answer with fewer or more fields.
 ANSWERED = ("p_crack", "label", "threshold", "novelty", "needs_review", "error")
 
 
@@ -71,8 +71,8 @@ def find_images(paths: list[str]) -> list[Path]:
     subfolders. If a folder contains other files too, they are skipped with a warning. A pattern means files, so folders
     that match it are skipped.
 
-    What cannot be listed or read is returned too, so that its reader reports it: a folder that cannot be listed, a link
-    to a folder, a broken link, a pipe, a socket or a device.
+    Paths that cannot be listed or read are returned too: a folder that cannot be listed, a link to a folder, a broken
+    link, a pipe, a socket or a device. The code that reads the images then reports these paths.
 
     Raises:
         InputError: A path matches no file, or a folder has no image file.
@@ -103,7 +103,7 @@ def _images_below(folder: Path) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[Path]:
-    """Return the files that match a pattern, and the folders that would have to be listed, but cannot be."""
+    """Return the files that match a pattern. Also return the folders that the search could not list."""
     matches = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
 
     # glob skips a folder that cannot be listed.
@@ -157,8 +157,8 @@ def checked_files(model_uri: str, signed_by: Path | None) -> Iterator[str]:
         registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered files. Or a signature is required,
-            and it is missing or wrong, or the URI does not name a registered version.
+        InputError: The version does not exist, or its files are not the registered files. Or `signed_by` is given, and
+            the signature is missing or wrong, or the URI does not name a registered version.
     """
     name, version = name_and_version(model_uri)
     if not version and signed_by:
@@ -197,7 +197,8 @@ def classify(
         signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Raises:
-        InputError: The model cannot be loaded, or its files are not the registered files, or they are not signed.
+        InputError: The model cannot be loaded, its files are not the registered files, or a required signature is
+            missing or wrong.
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)

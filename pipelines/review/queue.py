@@ -44,7 +44,7 @@ def make_queue(
 ) -> pd.DataFrame:
     """Choose the tiles that people should review, and write the folder of the queue.
 
-    The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. It appears when it is complete.
+    The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. No incomplete folder appears.
 
     Args:
         store: Storage root; it has the tiles, and the answers that people gave before.

@@ -4,7 +4,7 @@ const KEY = `crack-review-${queue.id}`;
 const element = (id) => document.getElementById(id);
 const buttons = [...document.querySelectorAll("[data-answer]")];
 
-// answers: tile -> answer. order: the tiles in the order in which they were answered, each with its answer before or null.
+// answers: tile -> answer. order: the tiles in the order of their answers, each with its previous answer, or null.
 let answers = {};
 let order = [];
 let position = 0;
