@@ -19,7 +19,7 @@ def _check_one_transform(item: dict) -> dict:
 # A transform of Albumentations, or of components/train/opencv_transforms.py: {name: {argument: value}}.
 NamedTransform = Annotated[dict[str, dict[str, JsonValue]], AfterValidator(_check_one_transform)]
 
-# The augmentation of the paper that this system reproduces.
+# The augmentation of the student report that this system began with.
 PAPER_AUGMENTATION: tuple[NamedTransform, ...] = (
     {"Rotate": {"limit": 30, "border_mode": "BORDER_REFLECT_101", "p": 0.8}},
     {"FastColorJitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02, "p": 0.8}},
