@@ -100,6 +100,11 @@ def _place(mask: str) -> tuple[str, str]:
     return folder_of(mask), ""
 
 
+def folder_around_masks(mask: str) -> str:
+    """Return the folder that contains the mask's folder of masks. For a mask beside its image, return their folder."""
+    return _place(mask)[0]
+
+
 def _folders_of_mask(image: Candidate, outer: str) -> set[str]:
     """Return where the mask of an image can be, below a folder of masks. `outer` contains image and folder of masks."""
     whole = folder_of(image.path)
