@@ -26,8 +26,8 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images, relative to `uri`, sorted. If there are too many images, this is a random sample of
-            them. The list is empty if `uri` names a day without images.
+        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, the list has a
+            random sample of the paths. If `uri` names a day without images, the list is empty.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -39,8 +39,8 @@ class ProductionImages:
 
         Raises:
             InputError: The folder does not exist, contains no image, or contains a folder that cannot be listed, a link
-                to a folder, or a pipe. A missing day is not an error if `uri` contains
-                {date} or {yesterday}, and there are other days.
+                to a folder, or a pipe. If `uri` contains {date} or {yesterday}, a day without images is an error only
+                if the folder that contains the days is empty or does not exist.
         """
         self.uri = fill_in_days(uri)
         self._objects: dict[str, StoredObject] = {}

@@ -11,8 +11,8 @@ class Contents(NamedTuple):
     """The files of an ingestion, divided into files to use, copies, and files with both labels.
 
     Attributes:
-        kept: The files to use, ordered by sample_id. If several files have the same bytes, only the first is used.
-            Bytes that occur with both labels are not used.
+        kept: The files to use, ordered by sample_id. If several files have the same bytes, only the first is used. If
+            bytes occur with both labels, none of their files is used.
         photos: Table (name): the photos that the files in `kept` and their copies come from. The index is the row
             number in `kept`. A row number occurs several times if the same bytes were found in several photos.
         copies: Table (path, kept): the path of a copy, and the path of the file that is used instead.

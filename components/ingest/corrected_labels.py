@@ -69,7 +69,7 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
     Only the label changes. So a tile keeps its group, and the group keeps its split.
 
     Args:
-        images: All accepted images: sample_id, source, path, label, the columns of a mask, and any other columns.
+        images: All accepted images: columns sample_id, source, path, label, those of `WITHOUT_MASK`, and any others.
         standing: The answers that count.
     """
     found = look_up(images["sample_id"], standing.agreed, "tile")
@@ -126,7 +126,7 @@ def _disputed(images: pd.DataFrame, disputed: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(changed: pd.DataFrame, chosen: pd.Series, quarantined: pd.DataFrame) -> list[str]:
-    """Return for each changed file where it is now, as a text such as "in the data set version".
+    """For each changed file, return a text that says where the file is now, such as "in the data set version".
 
     Args:
         changed: The files that an answer changed: the columns sample_id, source, path and others.

@@ -1,4 +1,4 @@
-"""The part of the data set report about overlapping tiles: numbers, joined photos, and images of the groups."""
+"""Write the part of the data set report about overlaps. It shows numbers, joined photos, and tiles of the groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from components.shared.data.manifest import CLASSES
 from components.shared.page import CellImage, Page
 
 GROUPS_SHOWN, MOST_GROUPS_SHOWN = 4, 20
-TILES_OF_A_LARGE_GROUP = 60  # every larger group is shown
+TILES_OF_A_LARGE_GROUP = 60  # larger groups are always shown, but at most MOST_GROUPS_SHOWN
 PAIRS_SHOWN, PAIR_IMAGE_PIXELS = 8, 160
 PHOTO_PAIRS_LISTED = 50
 LARGEST_SHARE = 0.5  # of the tiles of a class in one group
@@ -23,8 +23,8 @@ def overlap_content(selection: Selection) -> dict[str, Any]:
     """Return the part of report.json about overlaps.
 
     Returns:
-        overlaps (pairs), overlapping_tiles, photos_joined (pairs of names of photos that overlap), and joined_too_much
-        (a sentence for each class of which one group has more than half of the tiles).
+        A dict: overlaps (number of pairs), overlapping_tiles (number of tiles), photos_joined (pairs of names of photos
+        that overlap), and joined_too_much (sentences about groups that have more than half of the tiles of a class).
     """
     pairs = row_pairs(selection.overlaps)
     return {
@@ -36,7 +36,7 @@ def overlap_content(selection: Selection) -> dict[str, Any]:
 
 
 def _photos_joined(selection: Selection) -> list[list[str]]:
-    """Return the pairs of known photos that overlaps join, in ascending order."""
+    """Return the pairs of photos whose tiles overlap, in ascending order. Unknown photos are left out."""
     images = selection.images
     names = (images["source"] + ":" + images["photo"]).array
     joined = set()
@@ -48,7 +48,10 @@ def _photos_joined(selection: Selection) -> list[list[str]]:
 
 
 def _joined_too_much(selection: Selection) -> list[str]:
-    """Say which groups have more than half of a class, if near duplicates or overlaps joined them."""
+    """For each class, return a sentence if one group has more than half of the tiles of the class.
+
+    A group counts only if near duplicates or overlaps joined it.
+    """
     images = selection.images
     joined_rows = [*selection.near_pairs.ravel().tolist(), *row_pairs(selection.overlaps).ravel().tolist()]
     joined = set(images["group_id"].array[sorted(set(joined_rows))])
@@ -74,7 +77,7 @@ def show_overlaps(page: Page, report: dict[str, Any], selection: Selection, read
         page: The page.
         report: The content of report.json.
         selection: The data set's images.
-        read: Returns the content of an image, given its index.
+        read: Function that takes the index of an image and returns the content of its file.
     """
     for sentence in report["joined_too_much"]:
         page.callout(sentence, passed=False)
@@ -84,9 +87,9 @@ def show_overlaps(page: Page, report: dict[str, Any], selection: Selection, read
     page.heading("Overlapping tiles")
     page.text(
         f"{report['overlapping_tiles']} tiles overlap another tile: both were cut from one photo, and a part of the "
-        f"photo is in both. Mirrored and rotated tiles count too. {report['overlaps']} such pairs join tiles to groups "
-        "that nothing else joined. The correlation compares the area that both tiles show. If the images below show "
-        "different places, raise `ingest.overlap`."
+        f"photo is in both. Mirrored and rotated tiles count too. {report['overlaps']} such pairs join tiles that are "
+        "not near duplicates, and that are not known to come from one photo. The correlation compares the area that "
+        "both tiles show. If the images below show different places, raise `ingest.overlap`."
     )
     _show_largest_groups(page, selection, read)
     _show_least_certain(page, selection, read)

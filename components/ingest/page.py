@@ -123,7 +123,7 @@ def write_page(
     Args:
         report: From `report_content`.
         selection: The data set's images.
-        read: Returns the content of an image, given its index.
+        read: Function that takes the index of an image and returns the content of its file.
         conflict_pairs: The pairs of files with different labels that the page shows. The selection can have more pairs.
         path: File to write.
     """
@@ -248,10 +248,10 @@ def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
     page.heading("File numbers that may run photo by photo")
     page.text(
         "In these folders, a tile resembles the next file much more than a random file of the folder. So the file "
-        "numbers may run photo by photo. The ratio compares the two distances (1: no difference), and p is the result "
-        f"of a permutation test (at most {MAX_P:g} here). We do not form groups from this. If you know where a photo "
-        "begins, name the photos with `ingest.group_pattern`, or in the column `group` of a table. Otherwise, tiles of "
-        "one photo can be in several splits."
+        "numbers may run photo by photo. The ratio is the distance of neighbours divided by the distance of random "
+        f"files (1: no difference). The value p is the result of a permutation test (at most {MAX_P:g} here). We do "
+        "not form groups from this. If you know where a photo begins, name the photos with `ingest.group_pattern`, or "
+        "in the column `group` of a table. Otherwise, tiles of one photo can be in several splits."
     )
     rows = [
         [hint["source"], hint["folder"], hint["files"], f"{hint['ratio']:.2f}", f"{hint['p']:.3f}"] for hint in hints

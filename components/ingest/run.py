@@ -242,8 +242,9 @@ def _examine(
     """Examine the files that earlier ingestions have not examined yet.
 
     Returns:
-        A table of the files of all sources, and their thumbnails by the index of this table. For each file, the table
-        has the name of its source and what was found in it. The column `new` is true for files that were examined now.
+        Two values: a table of the files of all sources, and their thumbnails. A file has the same row number in both.
+        For each file, the table has the name of its source and what was found in it. The column `new` is true for files
+        that were examined now.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))

@@ -23,7 +23,7 @@ class HeldOut(Config):
         return self
 
     def column_and_value(self) -> tuple[str, str]:
-        """Return a column of the manifest and the held-out value: ("surface", "wall") or ("source", "bridges")."""
+        """Return the column of the manifest, and the value in it that is held out, such as ("surface", "wall")."""
         return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 
@@ -67,8 +67,8 @@ class SplitConfig(StepConfig):
     def shares(self) -> dict[str, float]:
         """Return the share of each split. The shares sum to 1.
 
-        If a surface or source is held out, robustness has no share. The other shares then refer to the images outside
-        the held-out surface or source.
+        If a surface or source is held out, the split robustness has no share. The other shares then refer to the images
+        that are not held out.
         """
         shares = {"val": self.val, "test": self.test}
         if isinstance(self.robustness, float):

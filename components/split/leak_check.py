@@ -6,7 +6,10 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """An image, or two related images, are in different splits. This is an error in our code, not in the data."""
+    """Two related images are in different splits, or an image is not in exactly one split.
+
+    This is an error in our code, not in the data.
+    """
 
 
 def check_leaks(
@@ -18,10 +21,10 @@ def check_leaks(
         manifest: The data set version.
         splits: The splits of its images.
         related: Relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be in the
-            same split, even if they belong to different groups.
+            same split, even if they belong to different groups. A pair is ignored if one of its images has no split.
 
     Raises:
-        LeakError: There is a leak. The message names the first two images of the leak.
+        LeakError: There is a leak. The message names the images of the first leak.
     """
     split_of = _split_of_each_image(manifest, splits)
     for relation, pairs in (related or {}).items():

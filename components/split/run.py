@@ -39,8 +39,9 @@ def assign_splits(
         page_path: File to write: the page, HTML.
         config: The wanted shares of the splits, the surface or source that is held out, and the settings of the leak
             check.
-        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. If a
-            group is already in the store's ledger, it keeps its split.
+        seed: Decides in which order groups of the same size are assigned. The same seed, manifest and ledger (the
+            store's record of earlier splits) give the same splits. A group that is already in the ledger keeps its
+            split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
@@ -87,7 +88,7 @@ def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: 
     """Choose a split for each group.
 
     A group that an earlier run assigned stays in its split. A new group of the held-out surface or source is put into
-    the split `robustness`. All other groups are assigned by the shares.
+    the split `robustness`. All other groups are assigned so that each split gets about its wanted share.
 
     Args:
         table: Manifest rows.
@@ -123,7 +124,7 @@ def split_groups(
 
     Groups that earlier runs assigned stay in their splits. New groups are placed one by one, the largest first. The
     seed decides the order of groups of the same size. Each group is placed in the split that gives the lowest
-    chi-square: the sum of (count - wanted)^2 / wanted over all strata and splits.
+    chi-square. Chi-square is the sum of (count - wanted)^2 / wanted over all strata and splits.
 
     Args:
         table: Manifest rows (group_id, label, source, surface).
@@ -166,7 +167,10 @@ def split_groups(
 
 
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
-    """Raise InputError if a class has fewer groups than there are splits. `where` says which part `table` is."""
+    """Raise InputError if a class has fewer groups than there are splits.
+
+    `where` is a text for the message. It says which part of the data set `table` is, such as " outside surface wall".
+    """
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
         if len(groups) < len(splits):

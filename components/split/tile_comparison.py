@@ -2,8 +2,8 @@
 
 Ingestion finds near duplicates by a perceptual hash and by the correlation of thumbnails. With the same measure, this
 module would repeat the errors of ingestion. So it uses another measure: the correlation of the fine structure of two
-tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. So two tiles
-without details do not count as similar only because the light falls from the same side.
+tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. It does not contain slow
+changes of brightness. So two tiles without details do not count as similar when the light falls from the same side.
 
 Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
 approximate search, because it could miss a pair.
@@ -46,7 +46,7 @@ class Comparison:
         compared: Number of tiles that were compared with each other.
         tiles: Number of tiles in the data set version.
         closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). Each row names a
-            tile, and the most similar tile in all splits that are larger. The most similar pair is first.
+            tile, and the tile in the larger splits that is most similar to it. The most similar pair is first.
     """
 
     compared: int
@@ -67,7 +67,8 @@ def compare_tiles(store: Store, manifest: Manifest, splits: Splits, sample: int 
         store: The store that contains the data set version.
         manifest: The data set version.
         splits: The splits of its tiles.
-        sample: Largest number of tiles to compare; MAX_SAMPLE_BYTES also limits it. None compares all tiles.
+        sample: Largest number of tiles to compare. The files of a sample also have at most MAX_SAMPLE_BYTES together.
+            None compares all tiles.
         seed: Seed of the sample.
 
     Raises:
@@ -105,15 +106,17 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_similar(
     structures: NDArray[np.float32], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each tile, find the most similar tile in the splits before its own split, also mirrored and rotated.
+    """For each tile, find the most similar tile in the splits before its own split.
+
+    Two tiles are also similar if one of them is mirrored or rotated.
 
     Args:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
-        ends: int64 (S,), for each split the row number after its last tile, in rising order.
+        ends: int64 (S,). For each split, the number of the row after its last tile, in rising order.
 
     Returns:
-        The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). For tiles of the first split,
-        the row is -1 and the correlation is 0.
+        The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). If no tile has a correlation
+        above 0, the row is -1 and the correlation is 0. This is always so for the tiles of the first split.
     """
     import faiss
 
@@ -143,7 +146,7 @@ def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _chosen(tiles: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
-    """Return all tiles, or a random sample of at most `sample` tiles and at most MAX_SAMPLE_BYTES.
+    """Return all tiles, or a random sample of at most `sample` tiles, with at most MAX_SAMPLE_BYTES together.
 
     The sample consists of blocks of tiles that are next to each other in a shard, so we need few requests to read them.
     Such blocks are still a random sample, because ingestion packs tiles in the order of the hash of their content.
@@ -165,7 +168,10 @@ def _largest_split_first(tiles: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float32]:
-    """Return the fine structures of tiles, float32 (N, SIDE, SIDE), in the order of `rows`. Its index is 0 to N - 1."""
+    """Return the fine structures of tiles, float32 (N, SIDE, SIDE), in the order of `rows`.
+
+    The index of `rows` must be the numbers from 0 to N - 1.
+    """
     structures = np.zeros((len(rows), SIDE, SIDE), np.float32)
     in_shards = rows.sort_values(["shard", "offset"])
 
@@ -206,7 +212,7 @@ def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _closest_pairs(rows: pd.DataFrame, best: NDArray[np.int64], correlations: NDArray[np.float32]) -> pd.DataFrame:
-    """Return the table `Comparison.closest`: each tile of `rows` with its most similar tile, if it has one."""
+    """Return the table `Comparison.closest`. A tile of `rows` without a similar tile is not in the table."""
     asked = np.flatnonzero(best >= 0)
     columns = ["sample_id", "path", "split"]
     pairs = rows.loc[asked, columns].reset_index(drop=True)

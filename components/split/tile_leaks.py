@@ -41,8 +41,8 @@ def check_tiles(
         splits: The splits of its tiles.
         config: Two tiles are a leak if their correlation is at least `leak_correlation`.
         seed: Seed of the sample.
-        page_path: File to write if there is a leak: a page with the tiles of the leaks. A copy is written to the store,
-            because the files of a pod are lost if its step fails.
+        page_path: File to write if there is a leak. It is a page with the tiles of the leaks. A copy is written to the
+            store, because the files of a pod are lost if its step fails.
         sample: Largest number of tiles to compare. None compares all tiles.
 
     Raises:

@@ -33,7 +33,7 @@ from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError
 
-# The folders that people expect, for messages.
+# Each layout -> what its folder must contain. The texts are for messages.
 EXPECTED = {
     "ccic": "Positive, Negative",
     "sdnet2018": "D/CD, D/UD, P/CP, P/UP, W/CW, W/UW, or Decks/Cracked, Decks/Non-cracked, Pavements/…, Walls/…",
@@ -82,8 +82,9 @@ class Layout:
 
     Attributes:
         name: ccic, sdnet2018, folders, roboflow or photos.
-        root: The folder that contains the photos, or the class folders and the folders of masks outside of them.
-        folders: The class folders, in the order of their paths. The layout photos has none.
+        root: In the layout photos, the folder that contains the photos. In other layouts, the folder that contains the
+            class folders, and the folders of masks that are outside the class folders.
+        folders: The class folders. The layout photos has none.
     """
 
     name: str
@@ -173,7 +174,7 @@ def _layouts_of(root: Path, names: list[str]) -> list[Layout]:
 
 
 def _with_masks_around(source: Path, layout: Layout) -> Layout:
-    """Return the layout with the outermost folder that has a folder of masks as its root.
+    """Move the layout's root to the outermost folder that contains a folder of masks. Return the new layout.
 
     For example, the class folders are in `images`, and the masks are in `masks`, next to `images`.
     """

@@ -41,8 +41,8 @@ class Source:
         folder: The folder of the source's files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
             if the file or its mask changes. A tag is empty if we cannot detect a change without reading the file.
-        bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
-            rows of `files`.
+        bring: Function that takes rows of `files`, and puts these files and their masks into `folder` if they are not
+            there yet. It downloads objects, or cuts tiles from photos.
         understood: Sentences for the user that say how we read the source.
         warnings: Sentences about files that are not used, and about masks without an image.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
@@ -65,7 +65,7 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
 
     Args:
         uris: One or more sources.
-        config: Layout and group pattern for sources without these options.
+        config: The parameters of ingestion. A source's own options for layout and group pattern are used first.
         scratch: Folder for files that are downloaded, unpacked or generated. The caller removes it.
 
     Raises:
@@ -114,7 +114,11 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
-    """Open a local folder. The source gets the name `name`, or the folder's name if `name` is ""."""
+    """Open a local folder.
+
+    The source gets the name `name`, or the folder's name if `name` is "". But if the layout is that of a public data
+    set, the source is named after the layout.
+    """
     layout = _layout_of(folder, uri, config)
     if layout.name == PHOTOS:
         return _open_photos(layout.root, uri, config, scratch, _size_and_time, name)

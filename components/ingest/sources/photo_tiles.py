@@ -59,7 +59,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
         marks: The photos and what is marked on them.
         tile: Side of a tile in pixels.
         config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
-        tag_of: Returns the tag of a file, given its path on this machine.
+        tag_of: Function that takes the path of a file on this machine and returns the file's tag.
 
     Raises:
         InputError: No photo is marked, or too many photos are refused.

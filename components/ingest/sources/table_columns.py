@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 
 def read_csv(data: bytes, where: str) -> Reading:
-    """Read a CSV table with one of the SEPARATORS. All cells are texts, and an empty cell is missing.
+    """Read a CSV table with one of the SEPARATORS. All cells are texts. An empty cell is a missing value.
 
     Raises:
         InputError: The table can be read in two ways, or its columns are not clear.
@@ -111,7 +111,7 @@ def _separator(text: str, where: str) -> tuple[str, str]:
     """Return the separator, and the text without the line `sep=…` if there is one.
 
     Raises:
-        InputError: The first line has the columns path and label with each of two separators.
+        InputError: The first line has the columns path and label, whichever of two separators is used to read it.
     """
     header, _, rest = text.partition("\n")
     if header.startswith(SEPARATOR_LINE) and header.strip().removeprefix(SEPARATOR_LINE) in SEPARATORS:

@@ -10,7 +10,7 @@
 
 Options follow a `?` and are joined by `&`:
 
-- `layout` and `group_pattern`: as the parameters of ingestion with these names, but for this source only.
+- `layout` and `group_pattern`: they replace the parameters of ingestion with these names, for this source only.
 - `source`: a name for the source.
 - `tile`: the side of the tiles that we cut from photos, in pixels.
 - `classes`: what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`.
@@ -67,8 +67,8 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
     """Parse a data URI.
 
     Raises:
-        InputError: The data URI is empty, or a source has an unknown kind, or an unknown or wrong option, or an archive
-            from the web has no checksum.
+        InputError: The data URI is empty. Or a source has an unknown kind, a wrong option, a user name or a password.
+            Or an archive from the web has no checksum, or has an http:// address that is not on this machine.
     """
     if not data_uri.strip():
         raise InputError(f"data is {data_uri!r}, which contains no source; give {KINDS}")
@@ -90,7 +90,7 @@ def absolute_sources(data_uri: str) -> str:
     Sources that are not paths are unchanged.
 
     Raises:
-        InputError: A path does not exist or is a pipe, socket or device, or `parse_sources` raises.
+        InputError: A path does not exist, or is a pipe, socket or device. Or `parse_sources` cannot parse the data URI.
     """
     return ",".join(absolute(source) for source in parse_sources(data_uri))
 
@@ -188,7 +188,7 @@ def _check_options(text: str, options: dict[str, str]) -> None:
 
 
 def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:
-    """Return the meanings of class names that the option `classes` gives: name -> crack or no_crack.
+    """Return what the option `classes` says, as a dict: name of a class -> crack or no_crack.
 
     Args:
         text: The source as the user wrote it, for messages.

@@ -4,7 +4,7 @@ import logging
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -203,8 +203,9 @@ def check_tiff(file: "TiffFile") -> "TiffPage | None":
     if first.is_mask:
         raise ImageError("its first image is a mask; save the photo as a file of its own")
 
-    inner = [cast("TiffPage", below) for page in pages for below in page.pages or ()]
-    others = [*following, *inner]
+    others = [*following]
+    for page in pages:
+        others += cast("Sequence[TiffPage]", page.pages or ())
     for other in others:
         if not other.is_mask and _pixels(other) > _pixels(first):
             raise ImageError(

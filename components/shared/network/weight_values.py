@@ -1,5 +1,7 @@
 """Check that the values of pretrained weights can be those of a trained network."""
 
+from collections.abc import Callable
+
 import torch
 
 from components.shared.errors import InputError
@@ -30,20 +32,22 @@ def check_values(tensors: dict[str, torch.Tensor]) -> None:
     variances = {name: tensor for name, tensor in floating.items() if name.endswith("running_var")}
     scales = {name: tensor for name, tensor in floating.items() if name.endswith(".weight") and tensor.ndim == 1}
 
-    _refuse("values are NaN or infinite", [name for name in floating if not floating[name].isfinite().all()])
-    _refuse("all values are the same", [name for name in weights if weights[name].min() == weights[name].max()])
-    _refuse("variances are negative", [name for name in variances if (variances[name] < 0).any()])
-    _refuse("all variances are 0", [name for name in variances if not variances[name].any()])
+    _refuse_if("values are NaN or infinite", floating, lambda tensor: not tensor.isfinite().all())
+    _refuse_if("all values are the same", weights, lambda tensor: bool(tensor.min() == tensor.max()))
+    _refuse_if("variances are negative", variances, lambda tensor: bool((tensor < 0).any()))
+    _refuse_if("all variances are 0", variances, lambda tensor: not tensor.any())
     # The initial weights of some networks are 0 in the last normalisation layer of each block, but not in all layers.
     if not any(tensor.any() for tensor in scales.values()):
         _refuse("all weights of the normalisation layers are 0", list(scales))
 
-    spreads = {name: tensor.std().item() for name, tensor in weights.items()}
-    too_large = [name for name, spread in spreads.items() if spread > LARGEST_SPREAD]
-    _refuse(f"values have a standard deviation above {LARGEST_SPREAD:g}", too_large)
+    _refuse_if(
+        f"values have a standard deviation above {LARGEST_SPREAD:g}",
+        weights,
+        lambda tensor: tensor.std().item() > LARGEST_SPREAD,
+    )
     # Weight decay can make a few tensors of a trained network tiny, but not most of them.
-    too_small = [name for name, spread in spreads.items() if spread < SMALLEST_SPREAD]
-    if 2 * len(too_small) > len(spreads):
+    too_small = [name for name, tensor in weights.items() if tensor.std().item() < SMALLEST_SPREAD]
+    if 2 * len(too_small) > len(weights):
         _refuse(f"values have a standard deviation below {SMALLEST_SPREAD:g}", too_small)
 
 
@@ -75,6 +79,10 @@ def shown_names(names: list[str]) -> str:
 
 def _is_matrix(name: str, tensor: torch.Tensor) -> bool:
     return name.endswith(".weight") and tensor.ndim > 1 and tensor.numel() > 1
+
+
+def _refuse_if(cause: str, tensors: dict[str, torch.Tensor], is_wrong: Callable[[torch.Tensor], bool]) -> None:
+    _refuse(cause, [name for name, tensor in tensors.items() if is_wrong(tensor)])
 
 
 def _refuse(cause: str, names: list[str]) -> None:

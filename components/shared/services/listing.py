@@ -50,14 +50,14 @@ def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[S
         earlier, found = found, _complete_listing(connection, bucket, prefix)
         if found == earlier:
             break
-        lost = [key for key, one in earlier.items() if found.get(key) != one]
+        lost = sorted(earlier.items() - found.items())
         if lost:
-            log.warning("two listings of s3://%s/%s differ in %s; listing again", bucket, prefix, lost[0])
+            log.warning("two listings of s3://%s/%s differ in %s; listing again", bucket, prefix, lost[0][0])
     else:
         if lost:
             raise InputError(
                 f"{ATTEMPTS + 1} listings of s3://{bucket}/{prefix} contradict each other, the last two about "
-                f"{lost[0]}; wait until no program changes or deletes these objects, or check the network and the "
+                f"{lost[0][0]}; wait until no program changes or deletes these objects, or check the network and the "
                 "storage server"
             )
     return [earlier[key] for key in sorted(earlier)]

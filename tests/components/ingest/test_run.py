@@ -24,7 +24,7 @@ from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch
 from components.shared.errors import InputError
 from components.shared.services.store import Store
-from tests.components.ingest.version_files import kept, keys
+from tests.components.ingest.version_files import kept, keys, written
 
 Write = Callable[..., Path]
 
@@ -190,7 +190,7 @@ def test_too_many_refused_files_stop_the_run(tiles: Path, store: Store, tmp_path
     ):
         ingest(tiles, store, tmp_path, max_refused=0.1)
 
-    assert store.list() == []
+    assert written(store) == []
 
 
 def test_exact_copies_are_kept_once_and_those_with_both_labels_not_at_all(
@@ -331,7 +331,7 @@ def test_too_few_good_images_of_a_class_stop_the_run(tiles: Path, store: Store, 
         match=r"the class no_crack has 12 accepted images, fewer than ingest.min_images 13; add images of this",
     ):
         ingest(tiles, store, tmp_path, min_images=13)
-    assert store.list() == []
+    assert written(store) == []
 
 
 def test_pattern_without_a_group_is_refused_by_the_config() -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from components.ingest.source_records import LAST_USE
 from components.shared.data.versions import read_version
 from components.shared.services.store import Store
 
@@ -16,6 +17,11 @@ def kept(store: Store, digest: str, name: str) -> bytes:
 def keys(store: Store, prefix: str = "", ending: str = "") -> list[str]:
     """Return the keys of the objects under a prefix that have this ending."""
     return [key for key, _ in store.list(prefix) if key.endswith(ending)]
+
+
+def written(store: Store) -> list[str]:
+    """Return the keys of a store's objects, without the notes that say when a source was last used."""
+    return [key for key in keys(store) if not key.endswith(LAST_USE)]
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:

@@ -169,7 +169,7 @@ def test_the_commands_lead_from_the_queue_to_the_rollback(run, tmp_path) -> None
 
     refused = crack_pipeline("import", str(file), "--by", "", *place)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.startswith("error: --by is ''")
+    assert refused.stderr.startswith("error: --by is an empty text")
 
 
 def test_a_queue_needs_a_run(tmp_path) -> None:

@@ -25,7 +25,7 @@ from components.ingest.sources import download
 from components.shared.data.manifest import Manifest, read_manifest
 from components.shared.errors import InputError
 from components.shared.services.store import Store, StoredObject
-from tests.components.ingest.version_files import kept
+from tests.components.ingest.version_files import kept, written
 
 Write = Callable[..., Path]
 Serve = Callable[..., str]
@@ -163,7 +163,7 @@ def test_web_archive_that_cannot_be_downloaded(
     monkeypatch.setattr(download, "FIRST_PAUSE_SECONDS", 0.01)
     with pytest.raises(InputError, match=message):
         ingest(f"{serve(answer)}#sha256={'0' * 64}", store, tmp_path)
-    assert store.list() == []
+    assert written(store) == []
 
 
 def test_combined_sources_keep_their_names_photos_and_options(
@@ -310,7 +310,7 @@ def test_malicious_archives_are_refused(make: Callable, message: str, store: Sto
     with pytest.raises(InputError, match=message):
         ingest(make(tmp_path / "in"), store, tmp_path, max_unpacked=1_000_000)
     assert not list(tmp_path.rglob("*escaped*"))
-    assert store.list() == []
+    assert written(store) == []
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
