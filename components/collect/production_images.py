@@ -9,8 +9,9 @@ import numpy as np
 from components.shared.data.folder_listing import files_below
 from components.shared.data.image import ImageError, decode_filled
 from components.shared.data.image_kinds import SUFFIXES, in_mask_folder, is_image, passed_over
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.errors import InputError
-from components.shared.events import warn
+from components.shared.events import inform, warn
 from components.shared.regular_file import reason
 from components.shared.services.days import fill_in_days, has_other_days
 from components.shared.services.foreign import ForeignObjects
@@ -63,22 +64,27 @@ class ProductionImages:
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) for every readable image. At the end, warn about unreadable images."""
+        """Yield (name, uint8 (H, W, 3) RGB) for every readable image. At the end, report unreadable and scaled ones."""
         refused = []
+        used_bits = []
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):
                 names = self.names[start : start + FILES_READ_AHEAD]
                 contents = [pool.submit(self._bytes, name) for name in names]
                 for name, content in zip(names, contents, strict=True):
                     try:
-                        image = decode_filled(content.result())
+                        decoded = decode_filled(content.result())
                     except ImageError as error:
                         refused.append(f"{name}: {error}")
                         continue
-                    yield name, image
+                    used_bits.append(decoded.used_bits)
+                    yield name, decoded.pixels
 
         if self._reader:
             self._reader.check()
+        scaled = used_bits_counts(used_bits)
+        if scaled:
+            inform(scaling_note("images", scaled))
         if refused:
             warn(
                 f"{len(refused)} of {len(self.names)} images cannot be read and were skipped; the first is {refused[0]}"

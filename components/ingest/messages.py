@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from components.ingest.scaling_note import scaling_note
+from components.shared.data.scaling_note import scaling_note
 from components.shared.events import inform, warn
 
 

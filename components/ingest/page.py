@@ -14,12 +14,12 @@ from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
 from components.ingest.overlap_page import overlap_content, show_overlaps
-from components.ingest.scaling_note import scaling_note, used_bits_counts
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.ingest.sources.source_listing import cracks_without_mask
 from components.shared.data.image import UPRIGHT, decode, thumbnail
 from components.shared.data.manifest import CLASSES
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.page import CellImage, Page
 
 SAMPLE_ROWS = 2

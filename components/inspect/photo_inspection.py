@@ -97,6 +97,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
         sizes_and_findings: dict[str, Any] = {
             "width": photo.width,
             "height": photo.height,
+            "used_bits": photo.used_bits,
             "tile_side": grid.side,
             "findings": tuple(findings),
         }

@@ -33,6 +33,7 @@ class PhotoRecord:
         low: A position with at least this P(crack) needs review. None if the model has no certified review band.
         width: Width of the photo in pixels, after the EXIF rotation is applied.
         height: Height of the photo in pixels, after the EXIF rotation is applied.
+        used_bits: The number of bits that the photo was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
         facts: What the camera wrote into the file.
         mm_per_pixel: Millimetres of concrete per pixel; None if unknown.
         scale_source: How the scale was found, in words.
@@ -60,6 +61,7 @@ class PhotoRecord:
     low: float | None
     width: int
     height: int
+    used_bits: int
     facts: PhotoFacts
     mm_per_pixel: float | None
     scale_source: str

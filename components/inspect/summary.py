@@ -1,11 +1,13 @@
 """Say in sentences what an inspection found, and what the reader of the results must know."""
 
 from collections import Counter
+from operator import attrgetter
 
 from components.inspect.findings import CRACK, NEEDS_REVIEW
 from components.inspect.record import InspectedPhoto, PhotoRecord
 from components.inspect.tile_answers import Model
 from components.shared.data.novelty import USUAL_SHARE_OF_STRANGE
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 
 # If the model sees a crack in more tiles than this, a finding does not show where the crack is.
 MAX_PLAUSIBLE_CRACK_SHARE = 0.5
@@ -44,6 +46,7 @@ def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
         _tile_notice(records, model),
         _unit_notice(records),
         _position_notice(records),
+        _depth_notice(records),
         _novelty_notice(records),
         _cover_notice(records),
         _triage_notice(records),
@@ -92,6 +95,11 @@ def _unit_notice(records: list[PhotoRecord]) -> str:
 def _position_notice(records: list[PhotoRecord]) -> str:
     without = sum(record.facts.latitude is None and not record.has_georeference for record in records)
     return f"{without:,} of {len(records):,} photos have no GPS position" if without else ""
+
+
+def _depth_notice(records: list[PhotoRecord]) -> str:
+    scaled = used_bits_counts(map(attrgetter("used_bits"), records))
+    return scaling_note("photos", scaled) if scaled else ""
 
 
 def _novelty_notice(records: list[PhotoRecord]) -> str:

@@ -105,6 +105,7 @@ class TiffRows:
     def __init__(self, path: Path, file: TiffFile, page: TiffPage | Any, mask: TiffPage | None):
         """Prepare to read a TIFF page and its mask by rows. `_obstacle` and `_obstacle_of_mask` must be ""."""
         self.width, self.height = int(page.imagewidth), int(page.imagelength)
+        self.used_bits = 0
         self._page = page
         self._no_data = _number(page.tags.valueof(TIFF_NO_DATA))
         self._mapped = memmap(path, page=0, mode="r") if page.is_memmappable else None

@@ -18,6 +18,7 @@ from components.shared.data.folder_listing import everything_below, is_listable
 from components.shared.data.image import ImageError, decode, decode_filled, thumbnail
 from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
 from components.shared.data.novelty import STRANGE, USUAL_SHARE_OF_STRANGE
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.errors import InputError
 from components.shared.events import log, warn
 from components.shared.network.served_process import ModelLoadError, ModelProcess
@@ -202,29 +203,31 @@ def classify(
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)
+    used_bits: list[int] = []
     name, version = name_and_version(model_uri)
     try:
-        with (
-            checked_files(model_uri, signed_by) as files_of_model,
-            ModelProcess(files_of_model, model_uri) as model,
-        ):
+        with checked_files(model_uri, signed_by) as folder, ModelProcess(folder, model_uri) as model:
             while batch := list(islice(remaining, batch_size)):
-                for answer in _answers(model, batch):
+                for answer in _answers(model, batch, used_bits):
                     yield replace(answer, model=name, version=version)
                 progress(len(batch))
     except ModelLoadError as error:
         raise InputError(f"{error}; {WHERE_VERSIONS_ARE}") from error
 
+    scaled = used_bits_counts(used_bits)
+    if scaled:
+        warn(scaling_note("images", scaled))
 
-def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
-    """Let the model classify the readable files of a batch. Yield an answer for every file, in order."""
+
+def _answers(model: ModelProcess, files: list[Path], used_bits: list[int]) -> Iterator[Answer]:
+    """Yield an answer for every file of a batch, in order. Add `Decoded.used_bits` of each image to `used_bits`."""
     images = {}
     errors = {}
     for file in files:
         try:
             require_file(file)
             data = file.read_bytes()
-            decode_filled(data)
+            used_bits.append(decode_filled(data).used_bits)
             images[file] = base64.b64encode(data).decode()
         except OSError as error:
             errors[file] = reason(error)

@@ -99,6 +99,11 @@ def _place(mask: str) -> tuple[str, str]:
     return folder_of(mask), ""
 
 
+def folder_around_masks(mask: str) -> str:
+    """Return the folder that contains the mask's folder of masks. For a mask beside its image, return their folder."""
+    return _place(mask)[0]
+
+
 def _folders_of_mask(image: Candidate, outer: str) -> set[str]:
     """Return the folders in which an image's mask can be. The paths are relative to a folder of masks.
 
