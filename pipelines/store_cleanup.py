@@ -160,10 +160,10 @@ def remove_versions(store: Store, leftovers: Iterable[Leftover], days: float) ->
     Args:
         store: The storage root.
         leftovers: Leftovers that were deleted just now.
-        days: The versions of objects that were deleted more than this number of days ago are removed too.
+        days: Also remove the versions of objects that were deleted more than this number of days ago.
 
     Returns:
-        A text for people with the freed space and the number of objects.
+        The freed space and the number of objects, as a text for people.
     """
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
     now_deleted: set[str] = set()

@@ -105,7 +105,7 @@ class FindingsIndex:
         Args:
             files: All files of the source with what was found in them. `new` is true for the files that this ingestion
                 examined.
-            thumbnails: The thumbnails of the files. The index of `files` holds their row numbers in this object.
+            thumbnails: The index of `files` gives the row number of each file's thumbnail in `thumbnails`.
         """
         parts = sum(key.endswith(TABLE) for key in self._keys)
         merge = parts >= MAX_PARTS

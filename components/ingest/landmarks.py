@@ -37,9 +37,10 @@ def _patch_waves() -> NDArray[np.float32]:
 
 
 def _coded_waves() -> NDArray[np.int64]:
-    """Return the numbers of the 61 waves whose signs are in a code. Neighbours have very different frequencies.
+    """Return the indices (rows of `_patch_waves()`) of the 61 waves whose signs make up a landmark's code.
 
-    The mean of the patch is not coded. The two lowest waves decide the turn, so their signs would always be the same.
+    In this list, most neighbours have very different frequencies. The mean of the patch is not coded. The two lowest
+    waves decide how the patch is turned. After the turn, they are always positive, so their signs carry no information.
     """
     rows, columns = np.divmod(np.arange(FREQUENCIES**2), FREQUENCIES)
     by_frequency = np.lexsort((rows, rows + columns))[3 : 3 + 64 - TURN_BITS]

@@ -27,7 +27,7 @@ class Thumbnails:
         self._position_of_row = np.zeros(files, np.int64)
 
     def add(self, rows: NDArray[np.int64], array: NDArray, positions: NDArray[np.int64]) -> None:
-        """Add the sketches `array[positions]` (dtype `SKETCH`) for these rows, in their order. No array is copied."""
+        """Add sketches: `array[positions[i]]` (dtype `SKETCH`) is the sketch of `rows[i]`. No array is copied."""
         self._array_of_row[rows] = len(self._arrays)
         self._position_of_row[rows] = positions
         self._arrays.append(array)

@@ -93,8 +93,8 @@ class Ledger:
             if all(there):
                 return [self._pages[key] for key in keys]
         raise InputError(
-            f"the store {self._store.uri} lists pages under {self._folder}/ that it does not have; check the storage "
-            "server"
+            f"the store {self._store.uri} lists objects under {self._folder}/, but then answers that they do not "
+            "exist; check the storage server"
         )
 
     def _fetch(self, key: str) -> bool:

@@ -49,7 +49,7 @@ def inspect(
     with reporting_errors(debug):
         from rich.progress import Progress
 
-        from pipelines.registry.classify import find_images
+        from pipelines.image_files import find_images
 
         for name, value, example in (("--scale", scale, "0.3"), ("--distance", distance, "2.5")):
             if value is not None and not (0 < value < math.inf):

@@ -129,7 +129,8 @@ class Follower:
     def _show_changes(self, run: Any) -> None:
         """Print each step whose state has changed, in the order of the changes.
 
-        After a time without a change, print why pods do not start, and later also the unchanged state.
+        If nothing has changed for some time, print why pods do not start. If nothing has been printed for a longer
+        time, print the state of the run again.
         """
         for task in sorted(task_details(run), key=_time_of_state):
             key = task.display_name

@@ -90,7 +90,7 @@ def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
 
 
 def ask_for_labels(file: Path, labels: dict[str, str], paths: list[str]) -> None:
-    """Write the labels to the label file, followed by a row with an empty label for each of `paths`."""
+    """Write the label file: first `labels`, then a row with an empty label for each of `paths` without a label."""
     rows = labels | {path: labels.get(path, "") for path in paths}
     with atomic_file(file) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)

@@ -61,7 +61,7 @@ class Plan:
     draws: pd.DataFrame
 
     def recall_bets(self, labels: np.ndarray) -> Bets:
-        """Return the bets on recall.
+        """Return the outcomes of the bets on the recall. A bet is one draw, or all draws from one photo.
 
         Args:
             labels: int (n,), 1 for crack: the label of each of the first n draws. All draws of the last bet must be
@@ -70,7 +70,7 @@ class Plan:
         return self._bets(labels, crack=1)
 
     def specificity_bets(self, labels: np.ndarray) -> Bets:
-        """Return the bets on specificity. It is 1 minus the false-alarm rate.
+        """Return the outcomes of the bets on the specificity, which is 1 minus the false-alarm rate.
 
         The argument is the same as for `recall_bets`.
         """

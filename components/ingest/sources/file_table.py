@@ -44,8 +44,8 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
 
     if missed:
         raise InputError(
-            f"group_pattern {pattern!r} does not match {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
-            "change the pattern, because tiles of an unknown photo could be put in different splits"
+            f"group_pattern {pattern!r} finds no photo in {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
+            "change the pattern, because otherwise tiles of one photo could be put in different splits"
         )
     return files.assign(photo=pd.array(photos, dtype="str"))
 

@@ -3,12 +3,12 @@
 MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
 its version. A guard reads each request, and gives MLflow only the list of its images. The guard refuses requests that
 could need too much memory or time, and requests that are probably a mistake or an attack. The response to a refused
-request is a status from 400 to 499, or 503 if the server is busy, and one sentence.
+request is one sentence, with a status from 400 to 499, or 503 if the server is busy.
 
 The server starts to listen after the model has classified a test image. Then `/ready` answers 200.
 
-A registered model version contains its own code, under the same package names as this project. So this file does
-not import the project, and runs as a script (see served_process.py).
+A registered model version contains its own code, under the same package names as this project. To run that code, the
+process must not have imported this project before. So this file imports nothing from the project, and runs as a script.
 """
 
 import asyncio

@@ -187,7 +187,10 @@ def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 
 
 def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
-    """Return the credentials for a bucket outside the local run. Return {} if the session finds them in other places.
+    """Return the credentials for a bucket outside the local run.
+
+    If the settings contain no access key and secret key, let botocore find the credentials, such as in a profile, and
+    return {}.
 
     Without this function, boto3 would use the credentials in the environment. They are for the local run's own storage.
     """

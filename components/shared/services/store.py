@@ -68,7 +68,7 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The content had another digest in every read.
+            DamagedObjectError: No read returned content with the right digest.
         """
         return self._until_correct(key, digest, lambda: self.get_answer(key)[0], bytes_digest)
 
@@ -77,7 +77,7 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The bytes had another digest in every read, or the object is too short.
+            DamagedObjectError: No read returned bytes with the sha256 `digest`, or the object is too short.
         """
 
         def read() -> bytes:
@@ -121,7 +121,7 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The content had another digest in every read.
+            DamagedObjectError: No read returned content with the right digest.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -313,7 +313,7 @@ class Store:
 
         Raises:
             MissingObjectError: One of the objects does not exist.
-            DamagedObjectError: One of the objects had another digest in every read.
+            DamagedObjectError: No read of an object returned content with the digest that its key gives.
         """
         calls = []
         for name, digest in digests.items():

@@ -119,7 +119,9 @@ def _shapes(annotation: dict[str, Any], label: str, image: dict[str, Any], where
 def _mask(encoded: dict[str, Any], label: str, image: dict[str, Any], where: str) -> Shape:
     size = numbers(encoded.get("size"), f"{where}, size")
     if size.shape != (2,):
-        raise InputError(f"{where}: the size of its mask must be height and width; correct it")
+        raise InputError(
+            f"{where}: the size of its mask must be two numbers, the height and the width; correct the size"
+        )
     height, width = side(size[0], f"{where}, size"), side(size[1], f"{where}, size")
     if (width, height) != (image.get("width"), image.get("height")):
         raise InputError(

@@ -32,7 +32,8 @@ from components.shared.data.image import (
 )
 from components.shared.data.image_kinds import KINDS, passed_over
 from components.shared.network.tiles import decode_tile
-from pipelines.registry.classify import Answer, classify, find_images
+from pipelines.image_files import find_images
+from pipelines.registry.classify import Answer, classify
 
 ROOT = Path(__file__).parents[4]
 SMOOTH = np.add.outer(np.arange(60) * 2, np.arange(80))[..., None] * np.array([1.0, 0.7, 0.4])
