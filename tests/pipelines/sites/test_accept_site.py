@@ -63,6 +63,7 @@ def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, unchecked, s
     assert [row["label"] for row in rows_of(labels)] == [""] * 40
     page = labels.with_suffix(".html").read_text()
     assert page.count("data:image/jpeg;base64,") == 40
+    assert page.count("data-answer=") == 2
     assert "P(crack)</th>" not in page  # a person labels without the model's answers
 
     # The same draws are asked for again, from the registry and without the model.
