@@ -51,7 +51,7 @@ def report_content(
         digest: The data set version's digest.
     """
     images = selection.images
-    quarantine = pd.concat([refused, selection.conflicts, selection.between_groups, corrected.bad])
+    quarantine = pd.concat([refused, selection.conflicts, selection.between_groups, corrected.quarantined])
     return {
         "digest": digest,
         "files": sum(len(source.files) for source in sources),

@@ -182,7 +182,7 @@ def _make(
 
     earlier = read_earlier_versions(store, recorded_versions(store, records))
     accepted = files[files["reason"].isna()]
-    corrected = apply_corrections(accepted, standing)
+    corrected = apply_corrections(accepted, standing, sources)
     selection = select(
         corrected.images,
         thumbnails.read,
@@ -191,7 +191,7 @@ def _make(
         given=accepted["sample_id"],
         search=_overlap_search(store, sources, with_known_places(corrected.images, earlier.places), thumbnails, config),
     )
-    _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.bad]))
+    _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.quarantined]))
     _check_enough(selection, config)
 
     images = with_known_places(selection.images, earlier.places)

@@ -17,6 +17,7 @@ from components.shared.network.network import ModelInfo
 from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
+from components.shared.results.false_alarms import false_alarms_in_words
 from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE
@@ -85,6 +86,7 @@ def model_card(
         footnote(uncorrupted),
         interval_note(table.loc[table["split"] == "test", "group_id"]),
         _sentences(rows),
+        false_alarms_in_words(rows),
         "## Which tiles need a person",
         triage_in_words(calibration.band, rows),
         _triage_table(rows),

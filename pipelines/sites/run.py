@@ -20,8 +20,8 @@ from components.shared.services.version_files import version_files
 from pipelines.image_files import find_images
 from pipelines.registry.classify import classify
 from pipelines.registry.promotions import Registry
-from pipelines.sites.labels import ask_for_labels, check_site, labels_of, read_labels
-from pipelines.sites.page import write_page
+from pipelines.sites.labels import ask_for_labels, check_site, labels_of, read_labels, saved_by_page
+from pipelines.sites.page import PageOfSite, write_page
 from pipelines.sites.plan import Claim, Limits, Plan, make_plan
 from pipelines.sites.record import SiteRecord
 from pipelines.sites.site_threshold import SiteThreshold, fit_and_measure
@@ -106,7 +106,8 @@ def accept_site(
     acceptance = Acceptance(verdict, next_tiles, threshold)
 
     ask_for_labels(label_file, written, next_tiles)
-    write_page(acceptance, plan, labels, limits, images.name, f"{registry.name} version {version}", files, page_path)
+    about = PageOfSite(images.name, f"{registry.name} version {version}", files, saved_by_page(label_file, written))
+    write_page(acceptance, plan, labels, limits, about, page_path)
     kept = {"page.html": page_path, "labels.csv": label_file}
     record.keep_verdict(summary_of(acceptance, limits, claim), kept)
     return acceptance
