@@ -58,7 +58,7 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
 
     Raises:
         InputError: `uri` is not an s3:// prefix, there is no champion, or there is no photo. If `uri` contains {date}
-            or {yesterday}, a day without photos is no error, unless the folder that contains the days is empty.
+            or {yesterday}, a day may be without photos, but the folder with the days must not be empty.
     """
     if not uri.startswith(SCHEME):
         raise InputError(f"photos is {uri!r}; write it as s3://BUCKET/PREFIX, and upload the photos there")
