@@ -26,7 +26,7 @@ def leaks(
     override: Override = None,
     debug: Debug = False,
 ) -> None:
-    """Search all tiles of a data set version for near duplicates in different splits.
+    """Search all tiles of a data set version for near duplicates and overlapping tiles in different splits.
 
     Mirrored and rotated tiles are compared too. Every pipeline run makes the same search, but only in a sample of the
     tiles. Use a parameter file with the same store, split shares and seed as in the run that split this data set
