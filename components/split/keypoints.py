@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from components.shared.events import progress
 
 # Tiles are scaled so that their shorter side has this many pixels. Lengths below are in these pixels.
-WORKING_SIDE = 128
+WORKING_SIDE = 96
 # Of a longer tile, only the upper or left part is used.
 MAX_ASPECT = 2
 KEYPOINTS = 80
 # Standard deviation of SIFT's first blur, in pixels. OpenCV's default is 1.6. Finer structures change with JPEG and
 # with a shift by half a pixel.
-FIRST_BLUR = 2.4
+FIRST_BLUR = 1.8
 # OpenCV's default is 0.04. Concrete without cracks has few keypoints of so much contrast.
 LEAST_CONTRAST = 0.01
 DESCRIPTOR_LENGTH = 128
@@ -34,7 +34,7 @@ NEIGHBOURS = 3
 MAX_DISTANCE = 220.0
 MIN_MATCHES = 3
 # How far a keypoint can be from its place in the other tile, and how much the scale and the angle can differ.
-PLACE_ERROR, SCALE_ERROR = 3.0, 0.1
+PLACE_ERROR, SCALE_ERROR = 2.5, 0.1
 TILES_PER_SEARCH = 256
 
 
@@ -87,8 +87,8 @@ def find_keypoints(grey: NDArray[np.uint8]) -> Keypoints:
     found, descriptors = sift.detectAndCompute(grey, None)
     if descriptors is None:
         return NO_KEYPOINTS
-    places = np.array([point.pt for point in found[:KEYPOINTS]], np.float32)
-    return Keypoints(np.asarray(descriptors[:KEYPOINTS], np.uint8), places)
+    places = cv2.KeyPoint.convert(found[:KEYPOINTS])
+    return Keypoints(np.asarray(descriptors[:KEYPOINTS], np.uint8), np.asarray(places, np.float32))
 
 
 def overlap_candidates(
@@ -104,11 +104,12 @@ def overlap_candidates(
         mirrored: The keypoints of the tiles mirrored left to right. Those of the first split are not used.
         ends: int64 (S,), for each split the row number after its last tile, in rising order.
     """
-    if not any(len(tile.places) for tile in upright):
+    places_of_tile = list(zip(*upright, strict=True))[1]
+    places = np.concatenate(places_of_tile)
+    if not len(places):
         return
-    index = _empty_index(upright)
-    owners = np.repeat(np.arange(len(upright)), [len(tile.places) for tile in upright])
-    places = np.concatenate([tile.places for tile in upright])
+    owners = np.repeat(np.arange(len(upright)), list(map(len, places_of_tile)))
+    index = _empty_index(upright, len(places))
 
     for start, end in pairwise([0, *ends.tolist()]):
         for first in range(start, end, TILES_PER_SEARCH):
@@ -123,32 +124,35 @@ def overlap_candidates(
             _add(index, upright[start:end])
 
 
-def _empty_index(upright: Sequence[Keypoints]) -> Any:
-    """Return an index for the descriptors of the tiles, which are not in it yet."""
+def _empty_index(upright: Sequence[Keypoints], number: int) -> Any:
+    """Return an index for the descriptors of the tiles, which are not in it yet. `number` says how many they are."""
     import faiss
 
-    number = sum(len(tile.places) for tile in upright)
     lists = max(1, round(number**0.5))
     every = max(1, number // (lists * LEARNT_PER_LIST))
-    descriptors = np.concatenate([tile.descriptors for tile in upright[::every]])
+    descriptors = _descriptors(upright[::every])
     index = faiss.index_factory(DESCRIPTOR_LENGTH, f"PCA{COMPONENTS},IVF{lists},Flat")
     inverted_lists = faiss.extract_index_ivf(index)
     inverted_lists.nprobe = SEARCHED_LISTS
     inverted_lists.cp.min_points_per_centroid = 1  # a warning about few points would mean nothing to our users
-    index.train(descriptors.astype(np.float32))
+    index.train(descriptors)
     return index
 
 
 def _add(index: Any, tiles: Sequence[Keypoints]) -> None:
     for first in range(0, len(tiles), TILES_PER_SEARCH):
-        block = [tile.descriptors for tile in tiles[first : first + TILES_PER_SEARCH]]
-        index.add(np.concatenate(block).astype(np.float32))
+        index.add(_descriptors(tiles[first : first + TILES_PER_SEARCH]))
+
+
+def _descriptors(tiles: Sequence[Keypoints]) -> NDArray[np.float32]:
+    """Return the descriptors of tiles, float32 (K, DESCRIPTOR_LENGTH)."""
+    descriptors, _ = zip(*tiles, strict=True)
+    return np.concatenate(descriptors).astype(np.float32)
 
 
 def _matches(index: Any, turned: Sequence[Keypoints], asked: range) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Yield each asked tile, and its matches, int64 (M, 2): the numbers of its keypoint and of the found keypoint."""
-    descriptors = np.concatenate([turned[row].descriptors for row in asked]).astype(np.float32)
-    distances, found = index.search(descriptors, NEIGHBOURS)
+    distances, found = index.search(_descriptors(turned[asked.start : asked.stop]), NEIGHBOURS)
     near = (found >= 0) & (distances <= MAX_DISTANCE**2)
 
     start = 0

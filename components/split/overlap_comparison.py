@@ -52,7 +52,8 @@ def compare_candidates(candidates: Sequence[Candidate], read: Callable[[int], ND
     with ThreadPoolExecutor(THREADS) as pool:
         for start in range(0, len(candidates), CANDIDATES_PER_READ):
             block = candidates[start : start + CANDIDATES_PER_READ]
-            wanted = sorted({each.row for each in block} | {each.other for each in block})
+            rows, others, *_ = zip(*block, strict=True)
+            wanted = sorted({*rows, *others})
             images = dict(zip(wanted, pool.map(read, wanted), strict=True))
             for row, other, mirrored, placement in block:
                 image = images[row][:, ::-1] if mirrored else images[row]

@@ -195,7 +195,7 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
         "tiles with those in other splits, also mirrored and rotated.\n\n"
         "- Two tiles are *near duplicates* if the correlation of their fine structure, without slow changes of "
         f"brightness, is at least {config.leak_correlation:g} (1 means identical).\n"
-        "- Two tiles *overlap* if a fifth of the area or more is the same. The check lays one tile over the other, and "
+        "- Two tiles *overlap* if they share a fifth of a tile or more. The check lays one tile over the other, and "
         "correlates each quarter of the area that both show, and the concrete between its strong structures. The "
         f"lowest of these values must be at least {config.leak_overlap:g}."
     )
@@ -249,7 +249,7 @@ def _show_pairs(
         pair = pairs.iloc[place]
         cell = CellImage(_small(image), pair["path"])
         other_cell = CellImage(_small(other), pair["other_path"])
-        values = [f"{pair[name]:.3f}" for name in numbers]
+        values = map("{:.3f}".format, pair[list(numbers)])
         rows.append([cell, pair["path"], pair["split"], other_cell, pair["other_path"], pair["other_split"], *values])
     page.table(["tile", "file", "split", "tile", "file", "split", *numbers], rows, caption)
 

@@ -30,7 +30,7 @@ def leaks(
 
     Mirrored and rotated tiles are compared too. Every pipeline run makes the same search, but only in a sample of the
     tiles. Use a parameter file with the same store, split shares and seed as in the run that split this data set
-    version. 100,000 tiles take about ten minutes on two free cores.
+    version. 100,000 tiles take about 45 minutes on two free cores.
 
     Exit status: 0 there is no leak; 1 something failed; 2 there is a leak, or an input was wrong; 130 interrupted.
     """

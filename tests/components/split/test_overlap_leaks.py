@@ -118,8 +118,8 @@ def test_neighbours_without_a_common_area_do_not_overlap(photos: list[np.ndarray
 @pytest.mark.parametrize("size", [64, 128])
 def test_tiles_of_different_photos_do_not_overlap(size: int) -> None:
     """A photo of `draw_dataset` has five tiles, which share the kind of concrete and light."""
-    tiles = [tile.image for tile in draw_dataset(400, seed=4, size=size)]
-    assert overlaps_of(tiles[:200], tiles[200:]).empty
+    tiles = [tile.image for tile in draw_dataset(160, seed=4, size=size)]
+    assert overlaps_of(tiles[:80], tiles[80:]).empty
 
 
 def test_tiles_without_structure_do_not_overlap() -> None:
