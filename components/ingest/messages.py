@@ -33,6 +33,12 @@ def say(report: dict[str, Any]) -> None:
         )
     for sentence in report["joined_too_much"]:
         warn(sentence)
+    if report["overlaps_with_both_labels"]:
+        inform(
+            f"overlapping tiles with different labels: {report['overlaps_with_both_labels']} pairs in "
+            f"{report['groups_with_both_labels']} groups. This is right where the crack is outside the area that both "
+            "tiles show; the data set report shows them"
+        )
     if report["photos_joined"]:
         first, second = report["photos_joined"][0]
         warn(

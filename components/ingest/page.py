@@ -12,7 +12,7 @@ from components.ingest.corrections_page import corrections_content, show_correct
 from components.ingest.file_order import MAX_P, file_order_hints
 from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
-from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
+from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic, show_largest
 from components.ingest.overlap_page import overlap_content, show_overlaps
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
@@ -23,7 +23,6 @@ from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.page import CellImage, Page
 
 SAMPLE_ROWS = 2
-CLUSTERS_SHOWN = 4
 CONFLICT_IMAGE_PIXELS = 160
 QUARANTINED_FILES_LISTED = 100  # report.json lists all of them
 AUROC_OF_AN_EASY_PREDICTOR = 0.9
@@ -230,16 +229,7 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
         "Mirrored and rotated tiles count too. All tiles of a set are in one group, so that no model is tested on "
         "images that it was trained on."
     )
-    shown = clusters[:CLUSTERS_SHOWN]
-    sizes = ", ".join(str(len(cluster)) for cluster in shown)
-    rows = []
-    for cluster in shown:
-        rows.append(list(map(read, cluster[:MOSAIC_COLUMNS])))
-    page.image(
-        mosaic(rows),
-        f"The largest sets, one in each row; they have {sizes} tiles",
-        "Tiles that are near duplicates",
-    )
+    show_largest(page, "sets of near duplicates", clusters, list(map(len, clusters)), read)
 
 
 def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:

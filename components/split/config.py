@@ -31,7 +31,11 @@ class SplitConfig(StepConfig):
     """The shares of the splits, and the leak check. The split `train` gets all images that no other split gets."""
 
     # These settings do not change the splits, so they do not change the key of the ledger.
-    WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"leak_sample", "leak_correlation"}
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {
+        "leak_sample",
+        "leak_correlation",
+        "leak_overlap",
+    }
 
     val: float = Field(default=0.1, gt=0, lt=1, description="share of the images in the split val")
     test: float = Field(default=0.1, gt=0, lt=1, description="share of the images in the split test")
@@ -53,6 +57,14 @@ class SplitConfig(StepConfig):
         le=1,
         description="two tiles in different splits are a leak if the correlation of their fine structure is at least "
         "this number",
+    )
+    leak_overlap: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="two tiles in different splits are a leak if they share a fifth of a tile or more, and the "
+        "correlation is at least this number, such as 0.7, in each quarter of the area that both show, and between its "
+        "strong structures; null does not look for overlaps",
     )
 
     @model_validator(mode="after")

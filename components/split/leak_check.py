@@ -1,15 +1,20 @@
 """Check that related images are in the same split. This module does not use the code that assigns the splits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """Two related images are in different splits, or an image is not in exactly one split.
+    """An image, or two related images, are in different splits. This is an error in our code, not in the data.
 
-    This is an error in our code, not in the data.
+    Attributes:
+        pairs: The sample_ids of the related images that are in different splits.
     """
+
+    def __init__(self, message: str, pairs: Sequence[tuple[str, str]] = ()):
+        super().__init__(message)
+        self.pairs = pairs
 
 
 def check_leaks(
@@ -65,5 +70,5 @@ def _check_pairs(manifest: Manifest, split_of: dict[str, str], relation: str, pa
         path_of = dict(zip(manifest.table["sample_id"], manifest.table["path"], strict=True))
         named = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in leaks[0])
         raise LeakError(
-            f"{len(leaks)} pairs of images that {relation} are in different splits; the first pair: {named}"
+            f"{len(leaks)} pairs of images that {relation} are in different splits; the first pair: {named}", leaks
         )

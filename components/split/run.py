@@ -17,12 +17,12 @@ from components.shared.events import warn
 from components.shared.hashing import digest
 from components.shared.services.store import Store
 from components.split.config import HeldOut, SplitConfig
-from components.split.leak_check import check_leaks
+from components.split.leak_check import LeakError, check_leaks
 from components.split.ledger import Assignment, Ledger
 from components.split.page import write_page
 from components.split.related_images import related_images
 from components.split.tile_comparison import Comparison
-from components.split.tile_leaks import check_tiles
+from components.split.tile_leaks import check_tiles, show_related
 
 STRATUM = ["label", "source", "surface"]
 DECIMALS_OF_CHI_SQUARE = 9  # chi-square is rounded, so that the splits are the same on all machines
@@ -45,7 +45,8 @@ def assign_splits(
 
     Raises:
         InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
-            different splits are near duplicates. In the last case, the page shows these near duplicates.
+            different splits are near duplicates or overlap. In the last case, the page shows these tiles.
+        LeakError: Images that ingestion recorded as related are in different splits. The page shows them.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -58,7 +59,7 @@ def assign_splits(
         chosen = choose_splits(manifest.table, config, seed, earlier)
         split_of_image = manifest.table["group_id"].map(chosen)
         splits = make_splits(manifest.table[["sample_id"]].assign(split=split_of_image))
-        check_leaks(manifest, splits, related)
+        _check_related(store, manifest, splits, related, page_path)
         _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
         comparison = _compare_sample(store, manifest, splits, config, seed, page_path)
         added = ledger.add(chosen)
@@ -67,6 +68,26 @@ def assign_splits(
     assigned_before = len(chosen.keys() & earlier.keys())
     write_page(manifest, splits, config, assigned_before, store, comparison, page_path)
     return splits
+
+
+def _check_related(
+    store: Store, manifest: Manifest, splits: Splits, related: dict[str, list[tuple[str, str]]], page_path: str | Path
+) -> None:
+    """Check what ingestion recorded about related images. If there is a leak, a page shows the pairs.
+
+    Raises:
+        LeakError: There is a leak.
+    """
+    try:
+        check_leaks(manifest, splits, related)
+    except LeakError as error:
+        if not error.pairs:
+            raise
+        try:
+            key = show_related(store, manifest, splits, error.pairs, page_path)
+        except InputError as unreadable:
+            raise error from unreadable
+        raise LeakError(f"{error}; {page_path} and {store.uri}/{key} show these tiles", error.pairs) from error
 
 
 def _compare_sample(
