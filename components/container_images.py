@@ -24,7 +24,7 @@ HOW_TO_ALLOW_TAGS = "--allow-tags (make: ALLOW_TAGS=1) accepts tags, for develop
 
 
 def container_image(target: Target) -> str:
-    """Return the name that a component gives to a build target's container image."""
+    """Return the name with which components refer to the container image of a build target."""
     return f"{UNPUBLISHED_REGISTRY}/concrete-crack-{target}"
 
 
@@ -32,7 +32,8 @@ def image_reference(target: Target) -> str:
     """Return the reference of a build target's container image. If no image was pushed yet, return only its name.
 
     Raises:
-        InputError: IMAGE_DIGESTS names a missing file, the file is not JSON, or it does not have the target.
+        InputError: IMAGE_DIGESTS names a missing file, or the file of the digests is not JSON or does not have the
+            target.
     """
     path = _digest_file()
     if not path.exists():

@@ -2,7 +2,7 @@
 
 KFP's own command contains the source of the function. KFP's backend copies this command and all other settings of the
 pod about six times into the status of a run. The status must stay below 1 MiB. The function is installed in the
-container image anyway, so our command only names it.
+container image anyway, so our command contains only the name of the function.
 """
 
 import json
@@ -55,7 +55,7 @@ def _prepare(message: str) -> str:
 
 
 def _leave_as_it_is(**options: Any) -> Callable[[Callable], Callable]:
-    """Stand in for KFP's decorator, which builds a component for the compiler. Return the function unchanged."""
+    """Take the place of KFP's decorator, which builds a component for the compiler. Return the function unchanged."""
     return lambda function: function
 
 

@@ -1,4 +1,4 @@
-"""Write synthetic photos as JPEG files like those of a camera, with the masks of their cracks."""
+"""Write synthetic photos as JPEG files with EXIF metadata, as a camera does, and the masks of their cracks."""
 
 import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ MOST_PHOTOS = 999
 JPEG_QUALITY = 95
 FIRST_TAKEN = datetime.datetime(2026, 5, 4, 9, 30)
 BETWEEN_PHOTOS = datetime.timedelta(seconds=40)
-# A made-up flight over the sea, so that no real structure is named.
+# The positions of the photos are in the sea, so no real structure is at these positions.
 FIRST_LATITUDE, FIRST_LONGITUDE = 54.1, 7.2  # degrees
 PHOTOS_PER_ROW = 10
 DEGREES_BETWEEN_PHOTOS = 0.0001
@@ -30,10 +30,10 @@ def write_drawn_photos(number: int, folder: Path, seed: int) -> None:
     Args:
         number: Number of photos, 1 to 999.
         folder: A new or empty folder.
-        seed: Any integer from 0.
+        seed: An integer, 0 or more.
 
     Raises:
-        InputError: The number or the seed is out of range, or the folder has files or cannot be written to.
+        InputError: The number or the seed is out of range. Or `folder` is a file, is not empty, or cannot be written.
     """
     if not 1 <= number <= MOST_PHOTOS:
         raise InputError(f"--draw-photos {number} {folder}: the number of photos must be from 1 to {MOST_PHOTOS}")

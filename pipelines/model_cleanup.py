@@ -1,7 +1,7 @@
 """Find and delete models in MLflow that nothing uses: failed versions, and the files of models without a version.
 
-A registration leaves such files if it was killed, or if another registration of the same model ran at the same time. We
-look only at models that this project registered, because other projects may use the same MLflow server.
+A registration leaves such models behind if it was killed, or if another registration of the same model ran at the same
+time. We look only at models of this project, because other projects may use the same MLflow server.
 """
 
 import datetime
@@ -22,11 +22,11 @@ MODEL_FILES = "model files"
 def find_models(client: MlflowClient, since: datetime.datetime) -> list[Leftover]:
     """Return failed model versions, and the files of models without a version.
 
-    A version failed if it did not pass the infra check, and no alias points at it.
+    A version counts as failed if it did not pass the check of its answers at registration, and has no alias.
 
     Args:
         client: Client of the MLflow server.
-        since: Versions and files that were created after this time are not returned.
+        since: Versions and files that were created at this time or later are not returned.
     """
     leftovers = []
     used = set()

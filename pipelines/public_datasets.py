@@ -42,7 +42,7 @@ PUBLIC = {
             paper="Dorafshan, Thomas, Maguire: SDNET2018, Data in Brief 21 (2018) 1664-1668",
             layout=(
                 "folders D (bridge deck), P (pavement), W (wall); each with C… cracked, U… uncracked; PHOTO-TILE.jpg. "
-                "Copies of the set call them Decks, Pavements and Walls; in each, Cracked and Non-cracked"
+                "Copies of the set call these folders Decks, Pavements and Walls; each has Cracked and Non-cracked"
             ),
             counts={"D/CD": 2025, "D/UD": 11595, "P/CP": 2608, "P/UP": 21726, "W/CW": 3851, "W/UW": 14287},
             size=(256, 256),

@@ -1,23 +1,26 @@
 """Find and delete stored data that no model or recent run needs.
 
-We keep the data set versions that a registered model or a recent run used, and everything newer than the limit.
+We keep the data set versions that a registered model or a recent run used, and everything that changed in the last
+`days` days. In this text, the age of `days` days is called the limit.
 
 We also keep the history of a source while a kept data set version contains images of the source. The next ingestion of
 the source continues this history. Without the history, that ingestion could put the images into other groups. The
 images could then be in other splits than in the training of a model.
 
-MLflow knows a pipeline job only from its training on. Before that, two rules protect the data of a job:
+A pipeline job appears in MLflow only when its training starts. Until then, two rules protect the data of the job:
 
-- Everything that it writes is newer than the limit.
-- When it starts, the step ingest writes an object into the history of each of its sources. So the history is newer than
-  the limit. A history that is kept keeps the data set version from which the ingestion continues, and its shards.
+- Everything that the job writes is newer than the limit.
+- When the step ingest starts, it writes an object into the history of each of its sources. So the history is newer than
+  the limit, and is kept. With a history, we also keep the data set version from which the next ingestion continues, and
+  the shards of this version.
 
 Both rules need a limit that is longer than any run. So `require_longer_than_a_run` refuses a shorter limit. In a
-workdir, the lock shows that no run exists. gc does not lock a store: a run that starts while gc deletes may miss a data
-set version. It then stops with a message that says so, and a second run makes the version again.
+workdir, the limit may be shorter, because gc locks the workdir, and no run can use it at the same time. gc does not
+lock a store: a run that starts while gc deletes may miss a data set version. The run then stops with a message that
+says so, and a second run makes the version again.
 
 Results of steps, with their checkpoints, only save time if a run is repeated. A registered model version has files of
-its own, so old results are deleted. The ledger of splits is small and is always kept.
+its own, so old results are deleted. The ledger, which records the splits of all groups, is small and is always kept.
 """
 
 import datetime
@@ -40,12 +43,12 @@ from components.shared.services.store import MissingObjectError, Store, StoredOb
 
 LATEST_OF_SOURCE = "latest.json"  # written by components/ingest/source_records.py
 ADVICE_IF_DAMAGED = "restore it from a backup of the store; until then nothing is deleted"
-# Readers find a version or a source history by one of these files. So these files are deleted first.
+# A reader finds a data set version, or a source history, by a file with one of these names. It is deleted first.
 VISIBLE_BY = (f"/{COMMIT}", f"/{LATEST_OF_SOURCE}")
 RUN_FOLDER = "run folder"
 FOLDERS = ("datasets/", "sources/", "runs/", "shards/")
-# No run takes this long. An MLflow run that is older and has not ended belongs to a process that died.
 SECONDS_PER_DAY = 86_400
+# No run takes this long. If an older MLflow run has not ended, its process died.
 LONGEST_RUN = datetime.timedelta(days=30)
 # A source history refers to data set versions, and a data set version refers to shards. An object is deleted before the
 # objects that it refers to.
@@ -54,7 +57,7 @@ DELETION_ORDER = ("source history", "data set version", "results", "shard")
 
 @dataclass(frozen=True)
 class SourceHistory:
-    """The field of latest.json with the data set version from which the source's next ingestion continues."""
+    """The part of latest.json that we need: the data set version from which the source's next ingestion continues."""
 
     version: str
 
@@ -64,10 +67,10 @@ class Leftover:
     """Stored data that can be deleted.
 
     Attributes:
-        kind: "data set version", "shard", "source history", "results" or "run folder".
-        name: Digest or key of the data, or name of the run folder.
-        keys: Keys of the objects, or files of the run folder, in the order of deletion. The object by which readers
-            find the data comes first.
+        kind: "data set version", "shard", "source history", "results", "run folder", "failed version" or "model files".
+        name: Name of the data, such as a digest, the name of a run folder, or MODEL/VERSION.
+        keys: Keys of the objects, or paths of the files. Objects are in the order of deletion: the object by which
+            readers find the data comes first. Empty for a failed version.
         size: Bytes.
         changed: Time of the last change to any of these objects.
     """
@@ -80,7 +83,7 @@ class Leftover:
 
 
 def require_longer_than_a_run(days: float, run_deadline: int) -> None:
-    """Raise InputError if `days` is shorter than the longest time of a run, `run_deadline` in seconds."""
+    """Raise InputError if a run may take longer than `days` days. `run_deadline` is its longest time in seconds."""
     longest = run_deadline / SECONDS_PER_DAY
     if days < longest:
         raise InputError(
@@ -112,7 +115,8 @@ def find_leftovers(
     shards_of = {version: _shards(store, version) for version in versions}
     latest_of = {source: _latest_version(store, source) for source in sources}
 
-    # Models and recent runs need these data set versions. So they also need the histories of the sources in them.
+    # Models and recent runs need these data set versions. If the latest version of a source shares a shard with one of
+    # them, the history of the source is needed too.
     used_versions = _versions_of_models_and_runs(client, since, running) & set(versions)
     used_shards = _all_shards(shards_of, used_versions)
     used_sources = set()
@@ -136,7 +140,7 @@ def find_leftovers(
 
 
 def kept_since(client: MlflowClient, days: float, now: datetime.datetime | None = None) -> datetime.datetime:
-    """Return the time since which everything is kept: `days` before now, or the start of the oldest running run."""
+    """Return the earlier of two times: `days` days ago, and the start of the oldest running run. Newer data is kept."""
     since = (now or datetime.datetime.now(datetime.UTC)) - datetime.timedelta(days=days)
     starts = [_started(run) for run in running_runs(client)]
     return min([since, *starts])
@@ -156,10 +160,10 @@ def remove_versions(store: Store, leftovers: Iterable[Leftover], days: float) ->
     Args:
         store: The storage root.
         leftovers: Leftovers that were deleted just now.
-        days: The versions of objects that were deleted more than this number of days ago are removed too.
+        days: Also remove the versions of objects that were deleted more than this number of days ago.
 
     Returns:
-        The freed space and the number of objects, for people.
+        The freed space and the number of objects, as a text for people.
     """
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
     now_deleted: set[str] = set()
@@ -219,8 +223,8 @@ def end_dead_runs(client: MlflowClient, all_are_dead: bool) -> int:
 
     Args:
         client: Client of the MLflow server.
-        all_are_dead: True if the caller knows that no run is alive, because it holds the workdir's lock. Otherwise,
-            only this project's runs that started more than LONGEST_RUN ago count as dead.
+        all_are_dead: True if the caller knows that no run is alive, because the caller has locked the workdir. False:
+            only runs of this project that started more than 30 days ago (LONGEST_RUN) count as dead.
     """
     dead = [run for run in _without_end(client) if all_are_dead or _is_dead(run)]
     for run in dead:
@@ -246,7 +250,10 @@ def experiments(client: MlflowClient) -> list[str]:
 
 
 def find_run_folders(workdir: Path, days: float) -> list[Leftover]:
-    """Return the folders of local runs that are older than `days` days. Folders that the workdir links to are kept."""
+    """Return the folders of local runs that are older than `days` days.
+
+    If a link in the workdir leads to a file in a folder, the folder is kept.
+    """
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
     linked = {path.resolve().parent for path in workdir.iterdir() if path.is_symlink()}
 

@@ -19,8 +19,8 @@ def inspected_photo(
 ) -> InspectedPhoto:
     record = PhotoRecord(
         identity="", sha256=file_digest(path), model="crack-classifier", version="3", threshold=0.5, low=0.1,
-        width=100, height=80, facts=facts or PhotoFacts(), mm_per_pixel=None, scale_source="", tile_side=side, tiles=9,
-        tiles_crack=0, tiles_review=len(findings), tiles_novel=0, tiles_empty=0, p_max=0.4, findings=findings,
-        has_georeference=bool(positions), positions=positions, note="", overlay="", close_ups=(),
+        width=100, height=80, used_bits=0, facts=facts or PhotoFacts(), mm_per_pixel=None, scale_source="",
+        tile_side=side, tiles=9, tiles_crack=0, tiles_review=len(findings), tiles_novel=0, tiles_empty=0, p_max=0.4,
+        findings=findings, has_georeference=bool(positions), positions=positions, note="", overlay="", close_ups=(),
     )  # fmt: skip
     return InspectedPhoto(path, record)

@@ -1,1 +1,1 @@
-"""The collect step. It makes the drift profile of production images, and fetches that of the training images."""
+"""The collect step. It makes the drift profile of production images, and fetches the profile of the training images."""

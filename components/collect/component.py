@@ -17,8 +17,8 @@ def collect(
 ) -> NamedTuple("Collected", [("version", str), ("images", str)]):  # type: ignore[valid-type]
     """Compute the drift profile of production images, and fetch the profile of the champion's training sample.
 
-    For each image, a drift profile holds its features, the champion's answer, and its embedding (an inner result of the
-    network).
+    A drift profile describes a set of images. For each image, it holds the features (numbers such as the brightness),
+    the champion's answer, and the embedding (an inner result of the network).
 
     Args:
         images: Folder or s3://BUCKET/PREFIX of unlabelled images. The placeholders {date} and {yesterday} are replaced

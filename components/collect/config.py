@@ -18,9 +18,10 @@ class CollectConfig(StepConfig):
     slice_pattern: str = Field(
         default="^(?P<folder>[^/]+)/",
         description="regular expression for the path. Each named capturing group puts the image into a slice. Each "
-        "slice is also checked separately. The slices (?P<surface>…) and (?P<source>…) are compared with the "
-        "training images of the same surface or source. Any other slice, such as (?P<camera>cam[0-9]+), is compared "
-        "with all training images. By default, the slice is the first folder below `images`",
+        "slice is also checked separately. A slice from (?P<surface>…) or (?P<source>…) is compared with the "
+        "training images of the same surface or source. A slice from any other group, such as "
+        "(?P<camera>cam[0-9]+), is compared with all training images. By default, the slice is the first folder below "
+        "`images`",
     )
     sample: int = Field(
         default=2000, ge=30, description="largest number of images; if there are more, a random sample is used"

@@ -9,8 +9,9 @@ import numpy as np
 from components.shared.data.folder_listing import files_below
 from components.shared.data.image import ImageError, decode_filled
 from components.shared.data.image_kinds import SUFFIXES, in_mask_folder, is_image, passed_over
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.errors import InputError
-from components.shared.events import warn
+from components.shared.events import inform, warn
 from components.shared.regular_file import reason
 from components.shared.services.days import fill_in_days, has_other_days
 from components.shared.services.foreign import ForeignObjects
@@ -25,8 +26,8 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images, relative to `uri`, sorted. If there are too many images, this is a random sample of
-            them. The list is empty if `uri` names a day without images.
+        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, the list has a
+            random sample of the paths. If `uri` names a day without images, the list is empty.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -38,8 +39,8 @@ class ProductionImages:
 
         Raises:
             InputError: The folder does not exist, contains no image, or contains a folder that cannot be listed, a link
-                to a folder, or a pipe. A missing day is not an error if `uri` contains
-                {date} or {yesterday}, and there are other days.
+                to a folder, or a pipe. If `uri` contains {date} or {yesterday}, a day without images is an error only
+                if the folder that contains the days is empty or does not exist.
         """
         self.uri = fill_in_days(uri)
         self._objects: dict[str, StoredObject] = {}
@@ -63,22 +64,27 @@ class ProductionImages:
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) for every readable image. At the end, warn about unreadable images."""
+        """Yield (name, uint8 (H, W, 3) RGB) for every readable image. At the end, report unreadable and scaled ones."""
         refused = []
+        used_bits = []
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(self.names), FILES_READ_AHEAD):
                 names = self.names[start : start + FILES_READ_AHEAD]
                 contents = [pool.submit(self._bytes, name) for name in names]
                 for name, content in zip(names, contents, strict=True):
                     try:
-                        image = decode_filled(content.result())
+                        decoded = decode_filled(content.result())
                     except ImageError as error:
                         refused.append(f"{name}: {error}")
                         continue
-                    yield name, image
+                    used_bits.append(decoded.used_bits)
+                    yield name, decoded.pixels
 
         if self._reader:
             self._reader.check()
+        scaled = used_bits_counts(used_bits)
+        if scaled:
+            inform(scaling_note("images", scaled))
         if refused:
             warn(
                 f"{len(refused)} of {len(self.names)} images cannot be read and were skipped; the first is {refused[0]}"

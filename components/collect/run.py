@@ -33,8 +33,8 @@ NamedImage = tuple[str, np.ndarray]  # path below the folder or prefix, and uint
 def collect_images(uri: str, config: CollectConfig, observed: str, reference: str) -> tuple[str, str]:
     """Write the drift profiles of the production images and of the champion's training sample.
 
-    On a day without images, the profile of the production images is empty. The check step then reports that it was
-    skipped.
+    On a day without images, the profile of the production images is empty. The check step then reports the result
+    "skipped".
 
     Args:
         uri: Folder or s3:// prefix of the images. The placeholders {date} and {yesterday} are replaced by dates in UTC.
@@ -46,8 +46,9 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         The champion's model version, and the folder or prefix with the dates in place of {date} and {yesterday}.
 
     Raises:
-        InputError: There is no champion, there is no image, or the champion's profile is missing or cannot be used. A
-            profile cannot be used if it was made by another network, or with another version of the features.
+        InputError: There is no champion, there is no image that can be read, the champion's answers are not finite, or
+            the champion's profile is missing or cannot be used. A profile cannot be used if another network made it, or
+            if it was made with another version of the features.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)
@@ -129,7 +130,7 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
 
 
 def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
-    """Return the name of the photo of each image. Warn if the pattern does not match all paths."""
+    """Return, for each image, the name of its photo. Warn if the pattern does not match all paths."""
     photos = np.array([photo_of(name, pattern) for name in names])
     unmatched = np.count_nonzero(photos == np.array(names))
     if pattern and unmatched:
@@ -155,8 +156,8 @@ def slices_of(name: str, pattern: str) -> dict[str, str]:
 def photo_of(name: str, pattern: str | None) -> str:
     """Return the name of the photo that an image was cut from.
 
-    The name is the part of the path `name` that the pattern's first capturing group matches. If there is no pattern or
-    no match, it is the whole path.
+    `name` is the path of the image. The photo's name is the part of this path that the pattern's first capturing group
+    matches. Without a pattern or a match, the whole path is returned.
     """
     match = re.search(pattern, name) if pattern else None
     if match and match[1]:

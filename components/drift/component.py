@@ -19,7 +19,7 @@ def drift(
     evidently: dsl.Output[dsl.HTML],
     reference_profile: dsl.Output[dsl.Dataset],
 ):
-    """Compare the robustness split with the training split: the image features, the embeddings and the answers.
+    """Compare image features, embeddings and answers of the robustness split with those of the training split.
 
     Args:
         model: Saved-model folder.
@@ -65,7 +65,7 @@ def check(
     Args:
         reference: Drift profile of the champion's training sample.
         observed: Drift profile of the production images.
-        images: Folder or prefix of the images, for the page.
+        images: Folder or prefix of the images. The page shows it.
         version: The champion's model version. The result is written to the tags of this version.
         config: DriftConfig as JSON.
         seed: Seed of the samples and permutations.

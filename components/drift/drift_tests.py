@@ -1,4 +1,4 @@
-"""Test which features drifted, how much they changed, and whether the change could be random.
+"""Find out which features drifted, how much they changed, and whether the change could be random.
 
 The two sides of a comparison are the reference images and the current images.
 """
@@ -14,9 +14,9 @@ from components.drift.permutation import energy, permuted_sides, step_down, wass
 from components.shared.data.drift_profile import Profile
 from components.shared.results.measurements import Measurement
 
-# If a side has fewer images, the distribution of their features is not known well enough.
+# If a side has fewer images than this, the distribution of their features is not known well enough.
 MIN_IMAGES_PER_SIDE = 30
-# If a side has fewer groups, there are so few ways to shuffle the groups that a small p-value is impossible.
+# If a side has fewer groups than this, there are only a few ways to shuffle them, so a small p-value is impossible.
 MIN_GROUPS_PER_SIDE = 4
 # The two tests that decide whether there is drift.
 TOGETHER = "features_together"
@@ -33,10 +33,10 @@ class Shift:
     Attributes:
         name: "features_together", "embedding", or a feature.
         effect: Size of the difference in standard deviations, not negative. For "features_together" and "embedding",
-            the size is the energy distance of the groups' means, in standard deviations of all groups. For a feature,
-            the size is the Wasserstein distance, in standard deviations of the reference images.
-        chance: The limit by chance: in 95 of 100 random shuffles of the groups, the effect is smaller than this number.
-            It has the unit of `effect`.
+            it is the energy distance of the groups' means, in standard deviations of these means. For a feature, it is
+            the Wasserstein distance, in standard deviations of the reference images.
+        chance: The limit by chance. In 95 of 100 random shuffles of the groups, the effect is smaller than this number.
+            The limit has the unit of `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
             "features_together" and "embedding".
         p: p-value, corrected for the number of tests in a set. One set has the tests "features_together" and
@@ -54,7 +54,7 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """The images of each side that are compared: their indices, int64, the smallest index first."""
+    """The images that are compared. Each attribute holds the indices of one side's images, int64, in rising order."""
 
     reference: np.ndarray
     current: np.ndarray
@@ -89,7 +89,7 @@ def even_out(reference: np.ndarray, current: np.ndarray, seed: int, limit: int) 
         reference: (n,) group of each reference image.
         current: (m,) group of each current image.
         seed: Seed of the random choice.
-        limit: Largest number of images on a side.
+        limit: Largest number of images to keep on a side.
     """
     rng = np.random.default_rng([seed, 4])
     kept = []
@@ -147,8 +147,8 @@ def _shifts(
 ) -> list[Shift]:
     """Return the results of a set of tests, with p-values that are corrected for the number of tests in the set.
 
-    `effects` is float (tests, 1 + shuffles). Its first column is not shuffled. If `may_drift` is false, no result has
-    `drifted` set to true.
+    `effects` is float (tests, 1 + shuffles). Its first column holds the measured effects. Each other column holds the
+    effects in one random shuffle of the groups. If `may_drift` is false, no result has `drifted` set to true.
     """
     p_values = step_down(effects)
 

@@ -1,4 +1,4 @@
-"""Measure whether drift lowers the accuracy: do images that are far from the reference have a higher error rate?"""
+"""Measure whether drift lowers the accuracy. It does if images far from the reference have a higher error rate."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from components.shared.results.measurements import Measurement
 from components.shared.results.metrics import compute_metrics
 
 MAX_BINS = 10
-# An error rate that is measured on fewer images is not reliable.
+# An error rate that is measured on fewer images than this is not reliable.
 MIN_IMAGES_PER_BIN = 10
 
 

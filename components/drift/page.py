@@ -1,4 +1,4 @@
-"""Write the drift page of a candidate, the parts that are the same in all drift pages, and Evidently's report."""
+"""Write the drift page of a candidate and Evidently's report. Also write the parts that all drift pages share."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def write_page(
     slices: list[SliceComparison],
     errors: list[Bin],
 ) -> None:
-    """Write the drift page of a candidate: result, tests, distributions, slices, and the error rate of similar images.
+    """Write the drift page of a candidate: result, tests, distributions, slices, and the error rate by distance.
 
     Args:
         path: File to write: the page.
@@ -120,7 +120,7 @@ def finding(shifts: list[Shift]) -> str:
 
 
 def add_comparison(page: Page, config: DriftConfig, shifts: list[Shift], sides: Sides) -> None:
-    """Append the sizes of the two sides, the method, the table of the tests, and the distributions."""
+    """Append the sizes of the two sides, the method, the table of the tests, and the distributions of the features."""
     sizes = []
     for title, side in sides.items():
         sizes.append(f"{title}, with {len(side.groups)} images of {len(set(side.groups))} groups")

@@ -67,8 +67,9 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
     brightness and contrast, than for independent tests.
 
     Args:
-        statistics: float (tests, 1 + shuffles), the statistic of each test. The first column is not shuffled.
-            The others are shuffled, in the same way for each test. A larger value is more extreme.
+        statistics: float (tests, 1 + shuffles), the statistic of each test. The first column holds the statistics of
+            the real sides. Each other column holds the statistics of one shuffle, which is the same for all tests. A
+            larger value is more extreme.
 
     Returns:
         float64 (tests,), corrected p-values in (0, 1].
@@ -92,7 +93,7 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_shuffle(statistics: np.ndarray) -> np.ndarray:
-    """Return the p-value of each shuffle: the share of all shuffles (itself included) that are at least as extreme."""
+    """Return the p-value of each shuffle: the share of shuffles, itself included, that are at least as extreme."""
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
@@ -104,10 +105,11 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     sides with the mean distance between groups of the same side. So it finds a change of the mean, and also a change of
     the spread.
 
-    First, we partly remove the correlations between columns. Without this step, a change in a direction in which groups
-    hardly differ would get too little weight, for example a change to another material. `CORRELATION_SHRINKAGE` is the
-    part of the correlations that stays: 0 removes all, and 1 removes none. Because a part stays, there may be more
-    columns than groups, and a change of nearly all columns together still counts, for example a change to other light.
+    First, we partly remove the correlations between columns. Groups hardly differ in some directions (combinations of
+    columns). Without this step, a change in such a direction would get too little weight. An example is a change to
+    another material. `CORRELATION_SHRINKAGE` is the part of the correlations that stays: 0 removes all, and 1 removes
+    none. Because a part stays, there may be more columns than groups. And a change of nearly all columns together still
+    counts. An example is a change to other light.
 
     Args:
         values: float (n, columns).
@@ -115,12 +117,12 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
         sides: bool (shuffles, n), from `permuted_sides`. There are at least two groups on each side.
 
     Returns:
-        float64 (shuffles,), in standard deviations of all groups. If the two sides differ only in their mean, the
-        result is about the difference of the means. The result is 0 if groups of different sides are not farther apart
-        than groups of the same side.
+        float64 (shuffles,), in standard deviations of the groups' means. If the two sides differ only in their mean,
+        the result is about the difference of the means. The result is 0 if groups of different sides are not farther
+        apart than groups of the same side.
 
-    Source: Székely & Rizzo 2013, eq. 6.1, without pairs of a group with itself; shrinkage after Ledoit & Wolf 2004, but
-        with a fixed share.
+    Source: Székely & Rizzo 2013, eq. 6.1, but we leave out the pairs of a group with itself. The shrinkage is that of
+        Ledoit & Wolf 2004, but with a fixed share.
     """
     names, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
     count = len(names)
@@ -147,7 +149,7 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
 
 
 def _group_means(values: np.ndarray, group_of_image: np.ndarray, count: int) -> np.ndarray:
-    """Return the mean of each group's images, float64 (groups, columns), scaled to mean 0 and variance 1 per column."""
+    """Return the means of the groups, float64 (groups, columns). Each column is scaled to mean 0 and variance 1."""
     means = np.zeros((count, values.shape[1]))
     np.add.at(means, group_of_image, values)
     means /= np.bincount(group_of_image)[:, None]

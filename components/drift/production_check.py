@@ -61,8 +61,8 @@ class Finding:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: True if every image counts as a separate photo, because the paths do not say which images are tiles of
-            one photo.
+        alone: True if every image counts as a separate photo. This is so if the paths do not say which images are tiles
+            of one photo.
         why: The reason why the images could not be compared. It is empty if they were compared.
         shifts: The result of each test. It is empty if the images could not be compared.
         slices: The result of each slice. It is empty if the images could not be compared.
@@ -92,7 +92,7 @@ def check_drift(
     Args:
         reference_path: Profile of the champion's training sample.
         observed_path: Profile of the production images.
-        images: Folder or prefix of the production images, for the page.
+        images: Folder or prefix of the production images. The page shows it.
         version: The champion's model version.
         config: Tests, limits, and the registered model's name.
         seed: Seed of the samples and permutations.

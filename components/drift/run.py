@@ -35,10 +35,10 @@ def detect_drift(
     seed: int,
     out: dict[str, str],
 ) -> None:
-    """Compare the robustness split with a sample of the training split. The predict step has chosen this sample.
+    """Compare the robustness split with the sample of the training split that the predict step chose.
 
     Args:
-        model: The candidate's saved-model folder. The reference profile gets the sha256 of its weights.
+        model: The candidate's saved-model folder. The sha256 of the weights is stored in the reference profile.
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         predictions_path: The candidate's predictions folder.
@@ -116,7 +116,7 @@ class _Profiles:
         self.weights = weights
 
     def of(self, split: str, chosen: np.ndarray | None = None) -> Profile:
-        """Return the profile of a split's images. With `chosen` (int64), use only the images at these indices."""
+        """Return the drift profile of a split. If `chosen` (int64) is given, use only the images at these indices."""
         table = self.predictions.clean(split)
         if chosen is None:
             chosen = np.arange(len(table))

@@ -36,7 +36,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """The reference images and the current images of a slice, before they are compared."""
+    """A slice that is not compared yet, with its reference images and its current images."""
 
     slice: Slice
     reference: Profile
@@ -51,9 +51,9 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
     """Compare every slice of the current images, such as a surface, with the same slice of the reference.
 
     If the reference does not have the slice, for example the folder of a new camera, we compare the slice with the
-    whole reference. A slice is skipped if it contains all images of both sides. In each column, only the
-    MAX_SLICES_PER_COLUMN largest slices are compared. The probability of any false alarm in all slices together is at
-    most `alpha`.
+    whole reference. A slice is skipped if it contains all images of both sides. In each column, only the largest slices
+    are compared, at most MAX_SLICES_PER_COLUMN. The probability of any false alarm in all slices together is at most
+    `alpha`.
 
     Args:
         reference: Training images of the network.
@@ -111,7 +111,7 @@ def _compare(pair: _Pair, config: DriftConfig, seed: int) -> SliceComparison:
 
 
 def slice_measurements(slices: list[SliceComparison]) -> list[Measurement]:
-    """Return `drift.share` of every slice: the share of its tests that found drift; NaN if it was not compared."""
+    """Return `drift.share` of every slice: the share of its tests that found drift. It is NaN for skipped slices."""
     rows = []
     for part in slices:
         share = float("nan")

@@ -58,7 +58,7 @@ class Verdict:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return the tags for the model version."""
+        """Return the tags that the model version gets in MLflow."""
         return {
             "crack.drift": self.verdict,
             "crack.drift.reason": self.reason,
@@ -87,7 +87,7 @@ def _key(model: str, job: str) -> str:
 
 
 def earlier(store: Store, model: str, job: str) -> list[Verdict]:
-    """Return at most the last CHECKS_IN_TREND results for a registered model, the oldest first.
+    """Return the last results for a registered model, the oldest first. There are at most CHECKS_IN_TREND results.
 
     The result of an earlier attempt of the same job is not included.
     """
@@ -115,7 +115,7 @@ def lasts_since(verdicts: list[Verdict]) -> str:
 
 
 def add_trend(page: Page, verdicts: list[Verdict], alpha: float) -> None:
-    """Append a part about the last checks: a figure of the effects, and a table of the checks, the latest check first.
+    """Append a part about the last checks. It has a figure of the effects, and tables of the slices and the checks.
 
     Args:
         page: The page to append to.
@@ -183,7 +183,7 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw one line for each test with a large effect: the effect / the limit by chance in every check."""
+    """Draw one line for each test with a large effect. It shows effect / limit by chance in every check."""
     ratios = []
     for verdict in verdicts:
         ratio = {}

@@ -88,7 +88,7 @@ def choose_threshold(
         labels: int (n,), with at least one crack.
         p_crack: float (n,), calibrated.
         config: The rule.
-        weights: float (n,), above 0: how often each tile counts. By default, each tile counts once.
+        weights: float (n,), above 0. A tile with the weight 2 counts like two tiles. By default, all weights are 1.
 
     Source: docs/statistics.md, "Operating threshold".
     """
@@ -128,9 +128,9 @@ def _middle(below: float, above: float) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """A number, such as recall, at each threshold, and the range of 95 % of its values in the resamples.
+    """A number, such as recall, at each threshold, and the range that contains 95 % of its values in the resamples.
 
-    All fields are float64 (points,). Photos are resampled, not tiles.
+    All fields are float64 (points,). A resample draws whole photos, not single tiles.
     """
 
     value: np.ndarray
@@ -148,7 +148,7 @@ class OperatingCurve:
         false_alarms: Of all tiles without a crack, the share that is called a crack.
         cost: The cost per 100 tiles. A false alarm costs 1, and a missed crack costs `missed_crack_cost`.
         chosen_low, chosen_high: In 95 % of the resamples, the rule chooses a threshold between these two. Both are NaN
-            without resamples.
+            if there are no resamples.
     """
 
     thresholds: np.ndarray
@@ -217,7 +217,10 @@ def _band(tops: np.ndarray, bottoms: np.ndarray, draws: np.ndarray) -> Band:
 def _chosen_range(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, config: ThresholdConfig
 ) -> tuple[float, float]:
-    """Return the range of the chosen threshold in 95 % of the resamples. Return NaN if there are no resamples."""
+    """Return two thresholds. In 95 % of the resamples, the rule chooses a threshold between them.
+
+    Both are NaN if there are no resamples.
+    """
     chosen = []
     for draw in draws:
         weights = draw[codes]

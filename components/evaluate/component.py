@@ -17,7 +17,7 @@ def evaluate(
     page: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
 ):
-    """Measure a candidate from its predictions: metrics with intervals, the temperature and the operating threshold.
+    """Measure a candidate from its predictions, and choose its temperature, threshold and review band.
 
     Args:
         predictions: The candidate's predictions folder.

@@ -23,7 +23,7 @@ class ThresholdConfig(Config):
 
 
 class TriageConfig(Config):
-    """The rule for which tiles a person must look at."""
+    """The rule that decides which tiles a person must look at."""
 
     missed: float = Field(
         default=0.02,
@@ -39,7 +39,7 @@ class TriageConfig(Config):
 class EvaluateConfig(StepConfig):
     """The parameters for the evaluation of one candidate."""
 
-    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"seen_corruptions"}
+    GIVEN_BY_RUN = StepConfig.GIVEN_BY_RUN | {"seen_corruptions", "tile_mm"}
 
     resamples: int = Field(
         default=2000,
@@ -52,4 +52,7 @@ class EvaluateConfig(StepConfig):
     triage: TriageConfig = TriageConfig()
     seen_corruptions: tuple[str, ...] = Field(
         default=(), description="corruption families that training uses as augmentation; they are reported separately"
+    )
+    tile_mm: float | None = Field(
+        default=None, gt=0, description="side of a training tile on the concrete in millimetres; null: not known"
     )

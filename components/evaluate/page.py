@@ -18,6 +18,7 @@ from components.evaluate.triage_page import show_triage
 from components.shared.markdown import markdown_table
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
+from components.shared.results.false_alarms import false_alarms_in_words
 from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken, with_interval
 from components.shared.results.metrics import METRICS, classification_report, confusion_matrix
@@ -125,6 +126,10 @@ def write_page(
 
     _show_threshold(page, predictions, calibration, config)
     show_triage(page, predictions, rows, calibration)
+    alarms = false_alarms_in_words(rows)
+    if alarms:
+        page.heading("Sound concrete")
+        page.text(alarms)
     _show_corruptions(page, rows, config, Path(predictions_folder) / VIEWS)
 
     page.heading("By source and surface, after fine-tuning")

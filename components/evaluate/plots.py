@@ -17,7 +17,7 @@ MAX_ROC_POINTS = 200
 HISTOGRAM_BINS = 20
 THRESHOLD_TICKS = (0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)
 
-# The colour scale of the heat map ends at DARKEST_INCREASE. Above WHITE_TEXT_FROM, the text in a cell is white.
+# Error increases: the darkest colour of the heat map, and the smallest increase that is written in white.
 DARKEST_INCREASE = 0.5
 WHITE_TEXT_FROM = 0.3
 
@@ -35,7 +35,7 @@ class Scored:
 
 
 def roc_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return false-positive rate, true-positive rate and threshold, each float64 (points,), by falling threshold.
+    """Return the ROC curve: false-positive rates, true-positive rates and falling thresholds, each float64 (points,).
 
     There are at most MAX_ROC_POINTS points, always including the first and the last point of the full curve. At the
     first point, no tile is called a crack. We give this point the threshold 1.
@@ -55,7 +55,7 @@ def roc_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def precision_recall_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return recall and precision at each distinct P(crack), each float64 (points,), by rising recall.
+    """Return the precision-recall curve: rising recalls, and the precision at each recall, both float64 (points,).
 
     The arguments are those of `roc_curve`.
     """
@@ -64,7 +64,10 @@ def precision_recall_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.
 
 
 def _running_counts(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return cracks found, false alarms and threshold at each distinct P(crack), the highest P(crack) first."""
+    """Return three arrays with one entry for each distinct P(crack): cracks found, false alarms, and this P(crack).
+
+    The highest P(crack) comes first.
+    """
     order = np.argsort(-p_crack, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(p_crack[order])), len(order) - 1)
     hits = np.cumsum(labels[order])[last_of_ties]
@@ -155,7 +158,7 @@ def _draw_band(axes: Axes, thresholds: np.ndarray, band: Band, label: str) -> No
 
 
 def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figure:
-    """Draw one confusion matrix for each set of tiles. Each cell shows a count and its share of the true class.
+    """Draw a confusion matrix for each set of tiles. A cell shows a count, and its share of all tiles of its class.
 
     Args:
         samples: Name -> a set of tiles and their answers.

@@ -22,9 +22,10 @@ from components.evaluate.config import TriageConfig
 from components.shared.results.calibration import Calibration, ReviewBand
 from components.shared.results.sequential_test import Bets, evidence_above
 
-# The fraction of the wealth that each player of a test bets, and the wealth with which the player starts. Most of the
-# wealth belongs to the player with the largest bets, because a good model hardly misses a crack. The other players help
-# if there are thousands of photos and the model misses all cracks in a few of them.
+# A test has three players, who bet on each photo. The first line is the fraction of its wealth that each player bets.
+# The second line is the wealth with which each player starts. Most of the wealth belongs to the player with the largest
+# bets, because a good model hardly misses a crack. The other players help if there are thousands of photos and the
+# model misses all cracks in a few of them.
 FRACTIONS = np.array([0.2, 0.5, 0.95])
 STARTS = np.array([0.1, 0.2, 0.7])
 # At least this share of the cracks must count. The other cracks are in a few huge photos, which would otherwise decide
@@ -35,14 +36,14 @@ SMALLEST_LEVEL, LARGEST_LEVEL = 1e-6, 1 - 1e-6
 
 @dataclass(frozen=True)
 class CrackedPhotos:
-    """The cracked tiles of the photos with cracks.
+    """The photos of a split that have cracks, and the cracked tiles of these photos.
 
     Attributes:
         p_crack: float64 (tiles,), calibrated, in rising order.
         photo: int (tiles,), the number of each tile's photo, from 0.
         cracks: int (photos,), number of cracked tiles of each photo, at least 1.
-        counted: Largest number of cracked tiles that count for one photo, at least 1. If a photo has more, each tile
-            has less weight. The number was chosen on the photos of another split.
+        counted: A photo counts like at most this number of cracked tiles. The number is at least 1. If a photo has more
+            cracked tiles, each of them has less weight. The number was chosen on another split.
     """
 
     p_crack: np.ndarray
@@ -52,14 +53,21 @@ class CrackedPhotos:
 
     @classmethod
     def of(cls, labels: np.ndarray, p_crack: np.ndarray, groups: np.ndarray, counted: int) -> "CrackedPhotos":
-        """Select the cracked tiles. The arrays are (n,): labels (1 for crack), calibrated P(crack), and group ids."""
+        """Select the cracked tiles among all tiles of a split.
+
+        Args:
+            labels: int (n,), 1 for crack.
+            p_crack: float (n,), calibrated.
+            groups: (n,), the group id of each tile.
+            counted: A photo counts like at most this number of cracked tiles.
+        """
         cracked = labels == 1
         order = np.argsort(p_crack[cracked], kind="stable")
         photo, names = pd.factorize(groups[cracked][order])
         return cls(p_crack[cracked][order], photo, np.bincount(photo, minlength=len(names)), counted)
 
     def evidence(self, missed_tiles: int, missed: float) -> float:
-        """Return the evidence that at most the share `missed` of all cracks is below a lower end.
+        """Return the evidence that at most the share `missed` of all cracks is below a lower end of the band.
 
         If the true share is larger than `missed`, large evidence is unlikely. For example, the probability that the
         evidence reaches 20 is at most 1 / 20, and the probability that it reaches 100 is at most 1 / 100.
@@ -97,8 +105,8 @@ def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
 def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -> ReviewBand:
     """Choose the band. Its upper end is the operating threshold.
 
-    The lower ends are tested from 0 upwards, until a test fails. With a higher lower end, more cracks are missed, so
-    there is less evidence. This order lets us find the first test that fails by bisection.
+    The lower ends are tested from 0 upwards, until a test fails. If the lower end is raised, more cracks are missed, so
+    there is less evidence. Therefore bisection finds the first test that fails.
 
     Args:
         photos: The validation photos with cracks.
@@ -129,8 +137,8 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
 def photos_needed(photos: CrackedPhotos, config: TriageConfig) -> int:
     """Return how many photos with cracks are needed for a lower end above 0, if the model misses none of their cracks.
 
-    We assume that photos have as many cracked tiles as in `photos`. If `photos` is empty, we assume that each photo has
-    `photos.counted` cracked tiles.
+    We assume that new photos have as many cracked tiles as the photos in `photos`. If `photos` is empty, we assume that
+    each photo has `photos.counted` cracked tiles.
     """
     cracks = np.minimum(photos.cracks, photos.counted) if len(photos.cracks) else np.array([photos.counted])
     gain = cracks * config.missed / (1 - config.missed) / photos.counted
@@ -164,7 +172,7 @@ def cracked_photos(table: pd.DataFrame, calibration: Calibration, counted: int) 
 
 @dataclass(frozen=True)
 class TriageCurve:
-    """Which share of the tiles needs review, and which share of the cracks is missed, at each lower end of the band.
+    """The share of the tiles that need review, and the share of the cracks that are missed, at many lower ends.
 
     All arrays are float64 (points,).
 
@@ -184,7 +192,7 @@ class TriageCurve:
 def triage_curve(
     p_crack: np.ndarray, photos: CrackedPhotos, threshold: float, confidence: float, points: int = 60
 ) -> TriageCurve:
-    """Measure how many tiles need review and how many cracks are missed, at lower ends of the band.
+    """Measure how many tiles need review and how many cracks are missed, at many lower ends of the band.
 
     The lower ends are spread evenly over the tiles below the threshold.
 
@@ -211,7 +219,7 @@ def triage_curve(
 
 
 def _not_excluded(photos: CrackedPhotos, missed_tiles: int, confidence: float) -> float:
-    """Return the upper bound of the share of missed cracks: the smallest share for which there is enough evidence.
+    """Return the smallest share for which there is enough evidence that at most this share of the cracks is missed.
 
     The result is 1 if the evidence is too weak for every share below 1.
     """

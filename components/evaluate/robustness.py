@@ -23,7 +23,7 @@ class Errors:
 
 
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
-    """Measure the answers to corrupted tiles, and compare their errors with those on the same tiles without corruption.
+    """Measure the answers to corrupted tiles, and compare them with the answers to the same tiles without corruption.
 
     A view is all tiles with one corruption family and one severity. The slice of a view names the family and the
     severity. The mean over the severities of a family has a slice that names only the family. SEEN is the mean over the
@@ -31,7 +31,7 @@ def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> lis
     all families. A tile is called a crack if P(crack) >= 0.5.
 
     Returns:
-        For each view, accuracy, recall, f1 and auroc with intervals. For each view and each mean, `error_increase` and
+        Each view has accuracy, recall, f1 and auroc, with intervals. Each view and each mean has `error_increase` and
         `relative_error`. `error_increase` is the error rate minus the error rate on the same tiles without corruption.
         `relative_error` is the ratio of these two error rates. The list is empty if there are no predictions for
         corrupted tiles.

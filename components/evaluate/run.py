@@ -9,6 +9,8 @@ The end of a metric's name shows which answers are measured:
 `review_share` and `missed_share` measure the review band: the share of the tiles that need review, and the share of the
 cracks that are below the band.
 
+`false_alarms_per_photo` and `false_alarms_per_m2` are measured on each source of sound concrete.
+
 Temperature, threshold and review band are chosen on the validation split. So on the validation split, some metrics are
 too good: `missed_share`, and the metrics whose names end in `_at_threshold` or `_calibrated`.
 """
@@ -22,6 +24,7 @@ import pandas as pd
 
 from components.evaluate.calibration_fit import calibrate
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.false_alarms import measure_false_alarms
 from components.evaluate.page import summary_markdown, write_page
 from components.evaluate.plots import roc_curve
 from components.evaluate.review_band import fit_band
@@ -53,7 +56,8 @@ class Headline:
 
     Attributes:
         metrics: `<split>_<name>` -> value, after fine-tuning. Also contains `temperature` and `threshold`.
-        confusion: 2 x 2 counts on the test split. Rows are the true class, columns the decision at P(crack) >= 0.5.
+        confusion: 2 x 2 counts on the test split. The rows are the true classes, and the columns are the decisions at
+            P(crack) >= 0.5.
         roc: False-positive rates, true-positive rates and thresholds on the test split.
     """
 
@@ -94,6 +98,7 @@ def evaluate_predictions(
         [
             *measure(predictions, calibration, config),
             *measure_triage(predictions, calibration, config),
+            *measure_false_alarms(predictions, calibration, config),
             *measure_corruptions(predictions, config),
             cost,
         ]

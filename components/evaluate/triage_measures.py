@@ -1,4 +1,4 @@
-"""Measure how many tiles need review, and how many cracks nobody looks at, on each split without training tiles."""
+"""Measure how many tiles need review, and how many cracks nobody looks at, on all splits except train."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ NOTHING_PASSES = "a person looks at every tile below the threshold, so no crack 
 def measure_triage(predictions: Predictions, calibration: Calibration, config: EvaluateConfig) -> list[Measurement]:
     """Return, for each split in HELD_OUT, the share of tiles that need review and the share of missed cracks.
 
-    Both have intervals, for which photos are resampled. The band was chosen on the validation split, so the share of
+    Both shares have intervals, by bootstrap over photos. The band was chosen on the validation split, so the share of
     missed cracks on the validation split is too low.
     """
     assert calibration.band
@@ -38,7 +38,8 @@ def measure_triage(predictions: Predictions, calibration: Calibration, config: E
 def _review_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, config: EvaluateConfig) -> Estimate:
     """Return the share of the tiles that need review.
 
-    To get its interval, we compute it as an accuracy. All labels are 1, and an answer is right if it is "needs review".
+    We compute the share as an accuracy, because this also gives its interval. All labels are 1, and the answer "needs
+    review" is right.
     """
     needs_review = band.contains(p_crack).astype(np.float64)
     asked = np.ones(len(table), np.int64)

@@ -1,1 +1,1 @@
-"""The explain step. It draws which parts of an image a network uses, and measures if these parts are on the crack."""
+"""The explain step. It draws the parts of an image that a network uses, and measures whether they are on the crack."""

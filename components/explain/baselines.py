@@ -8,7 +8,7 @@ EDGE_BLUR = 1 / 64
 
 
 def random_maps(count: int, size: int, grid: tuple[int, int], seed: int) -> np.ndarray:
-    """Return random maps: uniform noise on a coarse grid, which is then enlarged like a Grad-CAM map.
+    """Return random maps. Each map is uniform noise on a coarse grid, enlarged in the same way as a Grad-CAM map.
 
     Args:
         count: Number of maps.

@@ -24,7 +24,8 @@ MAX_LAYERS = 3
 # Steps of the insertion and deletion curves. Few steps are enough to find out which map is the most faithful. The
 # curves in measures.py have more steps.
 CURVE_STEPS = 4
-# A map with fewer cells on a side cannot show where a crack is. A layer with more cells detects only edges.
+# A map with fewer than 4 cells on its shorter side cannot show where a crack is. A layer with more than 32 cells
+# detects only edges.
 SENSIBLE_GRID_SIDES = range(4, 33)
 
 
@@ -47,9 +48,9 @@ class CamChoice:
     Attributes:
         cam: Layer and method.
         tiles: Number of cracked validation tiles that decided the choice. It may be 0.
-        tried: All layers and methods that were tried, the most faithful first. It is empty without tiles.
+        tried: All layers and methods that were tried, the most faithful first. It is empty if there are no tiles.
         gain: Faithfulness of the chosen map minus the faithfulness of a random map with the same grid, and the 95 %
-            interval of this difference. None without tiles.
+            interval of this difference. None if there are no tiles.
     """
 
     cam: Cam
@@ -59,7 +60,10 @@ class CamChoice:
 
     @property
     def is_faithful(self) -> bool:
-        """Return whether the map is more faithful than a random map: the whole 95 % interval of `gain` is above 0."""
+        """Return whether the map is more faithful than a random map.
+
+        This is true if the whole 95 % interval of `gain` is above 0.
+        """
         return self.gain is not None and self.gain.low is not None and self.gain.low > 0
 
 
@@ -80,7 +84,7 @@ def choose_cam(
         seed: Seed of the random maps.
 
     Returns:
-        The choice. Without tiles, it is Grad-CAM of the default layer.
+        The choice. If there are no tiles, it is Grad-CAM of the default layer.
 
     Raises:
         InputError: Grad-CAM cannot read any layer of the network, or no layer gives a map by any method, or the
@@ -113,7 +117,10 @@ def choose_cam(
 
 
 def _candidates(network: Network, default: Target) -> list[Cam]:
-    """Return the layers and methods to try. The default layer is first, so it wins if two layers are equal."""
+    """Return the layers and methods to try, the default layer first.
+
+    If another layer is equally faithful, the default layer is chosen.
+    """
     layers = [default]
     for target in find_targets(network):
         is_sensible = min(target.grid) in SENSIBLE_GRID_SIDES

@@ -30,7 +30,7 @@ def explain(
         predictions: The candidate's predictions folder.
         calibration: The candidate's calibration.json.
         config: ExplainConfig as JSON.
-        seed: Seed of the measured images and of the random maps.
+        seed: Seed of the random choice of measured images, and of the random maps.
         job: The pipeline job's id.
 
     Returns:

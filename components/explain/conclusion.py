@@ -65,7 +65,7 @@ def _gain(difference: Measurement) -> Gain:
 
 
 def _claim(gains: dict[str, Gain], doubts: list[str]) -> str:
-    """Return the rest of a sentence that begins with the method: how the method compares with the edge filter."""
+    """Return how a method compares with the edge filter. The text completes a sentence that begins with the method."""
     better = [spoken(name) for name, gain in gains.items() if gain == "better"]
     worse = [spoken(name) for name, gain in gains.items() if gain == "worse"]
     rest = " In the other measures, no difference could be measured."

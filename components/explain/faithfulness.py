@@ -76,8 +76,8 @@ def perturbation_curves(
     ranks = torch.from_numpy(rank_pixels(maps)).to(images.device)
     levels = torch.linspace(0, 1, steps + 1, device=images.device)
 
-    # One row for each image to score: the number of the original image, deletion (0) or insertion (1), and the number
-    # of steps.
+    # `rows` has one row for each image to score. Its columns are the number of the original image, deletion (0) or
+    # insertion (1), and the number of steps.
     image_numbers = torch.arange(len(images))
     rows = torch.cartesian_prod(image_numbers, torch.arange(2), torch.arange(steps + 1)).to(images.device)
 

@@ -69,7 +69,7 @@ def _alternate(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 def choose_measured(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
     """Choose cracked images at random.
 
-    The choice does not depend on the network's answers, because this would bias the measures. The rows are in random
+    The choice does not depend on the network's answers. Otherwise, the measures would be biased. The rows are in random
     order, so the first n rows are a random sample too.
     """
     cracked = decided[decided["label"] == 1]

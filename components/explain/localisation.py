@@ -44,9 +44,10 @@ def energy_ratio(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def best_iou(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the best overlap of the mask with the part of the map above a threshold, in [0, 1].
+    """Return the overlap of the mask with the part of the map above a threshold, for the best threshold, in [0, 1].
 
-    The overlap is the intersection over union (IoU). The thresholds are all values above 0 that occur in the map.
+    The overlap is the intersection over union (IoU). A pixel is in this part if its value is at least the threshold.
+    Every value above 0 in the map is tried as the threshold.
     """
     values = maps.reshape(len(maps), -1)
     order = np.argsort(-values, axis=1, kind="stable")

@@ -200,8 +200,8 @@ def _shap_sensitivity(
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
     note = (
-        "rank correlation with the map that one gets when regions are hidden with the mean colour, not with a blur; 1 "
-        "means the same order of regions"
+        "rank correlation with a second map, for which regions were hidden with the mean colour and not with a blur; "
+        "1 means the same order of regions"
     )
     correlation = rank_correlation(signed, of_mean_colour)
     rows.append(_row(f"{SHAP}.baseline_similarity", correlation, sample.groups, config, note))

@@ -1,4 +1,4 @@
-"""Report the progress of the explain step, with a line for every stage and a line every few seconds."""
+"""Report the progress of the explain step: a line for every stage, and lines while a network classifies images."""
 
 import time
 from collections.abc import Iterator
@@ -36,7 +36,10 @@ class ProgressLines:
         self._line(note)
 
     def count(self, images: int) -> None:
-        """Count images that a network classifies. Report the count every SECONDS_BETWEEN_LINES."""
+        """Add to the number of images that the network has classified in this stage.
+
+        Report this number if the last line is at least SECONDS_BETWEEN_LINES old.
+        """
         self._images += images
         if time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._line(f"{self._note}: the network has classified {self._images:,} images")

@@ -59,11 +59,12 @@ def explain_model(
         predictions: The candidate's predictions folder.
         calibration: The candidate's calibration.json.
         config: The parameters of the explanations.
-        seed: Seed of the measured images and of the random maps.
+        seed: Seed of the random choice of measured images, and of the random maps.
         out: Folder to write: measurements.parquet, page.html and the panels as PNG files.
 
     Raises:
-        InputError: The robustness split has no predictions, or Grad-CAM cannot read a layer of the network.
+        InputError: The robustness split has no predictions, or no layer of the network gives a Grad-CAM map, or the
+            network's answer is NaN or infinite.
     """
     version = read_manifest(manifest)
     deployed = read_calibration(calibration)
@@ -148,7 +149,7 @@ def explain_network(
         tiles: The images and masks of the data set version.
         calibration: The network's temperature and threshold.
         config: The parameters of the explanations.
-        seed: Seed of the measured images and of the random maps.
+        seed: Seed of the random choice of measured images, and of the random maps.
         folder: Folder to write: the measurements, the page and the panels.
     """
     with progress_lines(stages=5) as lines:

@@ -30,7 +30,7 @@ from components.shared.results.metrics import compute_metrics
 BORDER = 0.08  # width of the border, as a share of the shorter edge
 BLUR = 1.5  # standard deviation, pixels; this blur removes the fine details of a tile
 MAX_GAIN = 4.0  # the fine details become at most this many times stronger or weaker
-SMALLEST_RANGE = 1e-6  # numbers that differ by less than this are equal; the rest is rounding
+SMALLEST_RANGE = 1e-6  # numbers that differ by less than this count as equal, because of rounding
 
 Pixels = NDArray[np.uint8]
 
@@ -79,7 +79,10 @@ def with_sharpness(tile: Tile, other: Tile) -> Pixels:
 
 
 def with_compression(tile: Tile, other: Tile) -> Pixels:
-    """Return the tile, compressed again as strongly as the other tile. If that is not a JPEG, return it unchanged."""
+    """Return the tile, compressed again as strongly as the other tile.
+
+    If the other tile is not a JPEG file, return the tile unchanged.
+    """
     if other.tables is None:
         return tile.pixels
     buffer = BytesIO()
@@ -122,8 +125,8 @@ class IrrelevantProperty:
     """A property of tiles that has nothing to do with cracks.
 
     Attributes:
-        exchange: Returns the first tile with the property of the second tile.
-        number: Returns a number that describes the property of a tile, such as the sharpness.
+        exchange: Function that returns the first tile with the property of the second tile.
+        number: Function that returns a number that describes the property of a tile, such as its sharpness.
     """
 
     exchange: Callable[[Tile, Tile], Pixels]
@@ -177,13 +180,13 @@ def measure_exchanges(
     batch_size: int,
     resamples: int,
 ) -> list[Measurement]:
-    """Give tiles irrelevant properties of tiles of the other class. Measure how far P(crack) moves towards that class.
+    """Give each tile a property of a tile of the other class. Measure how far P(crack) moves towards the other class.
 
     Args:
         network: In eval mode.
         calibration: The network's temperature and threshold.
         chosen: From `choose_exchanged`.
-        read: Returns the content of a tile's file, given the sample_id.
+        read: Function that takes a sample_id and returns the content of the tile's file.
         batch_size: Number of tiles in a forward pass.
         resamples: Bootstrap resamples of photos.
 

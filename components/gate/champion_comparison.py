@@ -49,11 +49,11 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of both models, measured on the same tiles.
+    """One metric of the candidate and of the champion, measured on the same tiles.
 
     Attributes:
         metric: A name in METRICS.
-        slice: The part of the test split.
+        slice: The part of the test split on which the metric was measured.
         candidate, champion: The value of the metric for each model. NaN if it is undefined.
         low, high: The ends of the 95 % interval of candidate minus champion. NaN if the difference is NaN.
         n: Number of tiles.
@@ -74,7 +74,7 @@ class Difference:
 
     @property
     def value(self) -> float:
-        """Return candidate minus champion."""
+        """Return the candidate's value minus the champion's value."""
         return self.candidate - self.champion
 
     def measurement(self) -> Measurement:
@@ -105,12 +105,13 @@ class Comparison:
     Attributes:
         verdict: "better", "not worse", "worse", "no champion", "not comparable" or "not asked".
         text: The result in a few sentences.
-        left_out: Number of test tiles that are not compared, because the champion was trained on them or their photos.
+        left_out: Number of test tiles that are not compared, because the champion was trained on tiles of their photos.
         differences: Every metric on all tiles, and then on each source and surface that is large enough.
         measurements: The differences, and the p-value of McNemar's test.
         candidate_threshold, champion_threshold: The operating threshold of each model. A model calls a tile a crack if
             the calibrated P(crack) is at least its threshold.
-        limits: The limits on the differences, which the gate must check. It is empty if there is no champion.
+        limits: The limits on the differences, which the gate must check. It is empty if there is no champion, or if the
+            parameter file switches the comparison off.
         pairs: The tiles with answers of both models. The columns are sample_id, group_id, source, surface, label, the
             candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if there is no
             champion, or if the parameter file switches the comparison off.
@@ -133,8 +134,8 @@ NOT_ASKED = Comparison("not asked", "The parameter file switches the comparison 
 def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
     """Compare candidate and champion on the uncorrupted test tiles to which both models have answers.
 
-    Each difference gets an interval by bootstrap over groups. The same groups are drawn for both models. We also report
-    McNemar's test, but the gate does not use its result, because the test treats tiles as independent.
+    Each difference gets an interval by bootstrap over groups. Each resample draws the same groups for both models. We
+    also report McNemar's test, but the gate does not use its result, because the test treats tiles as independent.
 
     Args:
         candidate: The candidate's answers.
@@ -182,7 +183,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    """Return the exact two-sided p-value of McNemar's test of whether two classifiers make equally many errors.
+    """Test whether two classifiers make equally many errors. Return the exact two-sided p-value of McNemar's test.
 
     The test uses only images on which exactly one of the classifiers is right. Without such images, the result is 1.
 
@@ -226,9 +227,9 @@ def _not_comparable(pairs: pd.DataFrame, tested: int, limit: Limit) -> Compariso
 
 
 def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
-    """Return all pairs, and then the pairs of each source and each surface that has enough tiles to compare.
+    """Return all compared tiles, and then the compared tiles of each source and surface that has enough tiles.
 
-    If there is only one source, it contains all pairs, so we skip it. If there is only one surface, we skip it too.
+    If there is only one source, it contains all tiles, so we skip it. If there is only one surface, we skip it too.
     """
     parts = {WHOLE: pairs}
     for column in ("source", "surface"):
@@ -243,7 +244,7 @@ def _slices(pairs: pd.DataFrame) -> dict[Slice, pd.DataFrame]:
 def _differences(
     part: Slice, pairs: pd.DataFrame, candidate: Calibration, champion: Calibration, config: ChampionConfig
 ) -> list[Difference]:
-    """Return the difference in every metric. The same groups are drawn for both models."""
+    """Return the difference in every metric. Each resample draws the same groups for both models."""
     labels = pairs["label"].to_numpy()
     codes, photos = group_codes(pairs["group_id"].to_numpy())
     bootstrap = draw_groups(photos, config.resamples, config.bootstrap_seed)
@@ -332,8 +333,8 @@ def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> t
         verdict = "worse"
         outcome = f"The test does not show that the candidate is at most {config.margin:g} worse than the champion."
         needed = difference.photos_needed(-config.margin)
-        photos = f"About {needed:,} photos like these {difference.photos}" if needed else "More test photos"
-        advice = f" {photos} would show whether it is."
+        photos = f"About {needed:,} photos of this kind" if needed else "More test photos"
+        advice = f" {photos} would decide this; this test has {difference.photos}."
 
     metric = spoken(difference.metric)
     text = (

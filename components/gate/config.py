@@ -79,5 +79,6 @@ class GateConfig(StepConfig):
         default=12,
         ge=0,
         le=200,
-        description="largest number of missed cracks, and of false alarms, that the report shows as images",
+        description="largest number of missed cracks that the report shows as images; the same for false alarms, and "
+        "for doubtful tiles of sound concrete",
     )

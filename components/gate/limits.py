@@ -13,7 +13,7 @@ from components.shared.results.slices import WHOLE
 
 @dataclass(frozen=True)
 class Operator:
-    """A comparison, and the words for it in a sentence."""
+    """A comparison of two numbers, and its name in a sentence, such as "at least"."""
 
     holds: Callable[[float, float], bool]
     words: str
@@ -113,7 +113,10 @@ def _why(
 
 
 def _missing(measurements: Measurements, limit: Limit) -> str:
-    """Say that a measurement is missing. Name a similar measurement, or the splits and slices that have it."""
+    """Return sentences that say that a measurement is missing.
+
+    They name a similar measurement, or the splits and slices on which the measurement exists.
+    """
     names = sorted({row.name for row in measurements})
     if limit.name not in names:
         near = get_close_matches(limit.name, names, n=1)

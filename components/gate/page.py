@@ -31,7 +31,7 @@ AS_DEPLOYED = (
     "of the photos, with replacement (bootstrap). Each draw takes the same photos for both models. If the interval "
     "does not contain 0, the last column says whether the candidate is better or worse."
 )
-EXCLUDED = " {left_out} more tiles are not compared, because the champion was trained on them or their photos."
+EXCLUDED = " {left_out} more test tiles are not compared, because the champion was trained on them or their photos."
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from components.gate.champion_comparison import NOT_ASKED, Comparison, Deployed,
 from components.gate.config import GateConfig
 from components.gate.limits import Row, judge
 from components.gate.page import promotion_page
+from components.gate.sound_concrete import certain_alarms, show_certain_alarms
 from components.gate.wrong_answers import with_images
 from components.shared.data.manifest import read_manifest
 from components.shared.data.versions import read_images
@@ -139,7 +140,9 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
         return rows[["path"]].assign(data=read_images(store, rows))
 
     shown = config.champion.shown if config.champion else 0
-    promotion_page(verdict, comparison, read_tiles, shown).write(folder / dossier.PROMOTION)
+    page = promotion_page(verdict, comparison, read_tiles, shown)
+    show_certain_alarms(page, certain_alarms(candidate, manifest), read_tiles, config.wrong_tiles)
+    page.write(folder / dossier.PROMOTION)
     return verdict
 
 

@@ -11,7 +11,7 @@ class IngestConfig(StepConfig):
     """The rules for accepting images, and the settings for reading the names of files and folders in a source."""
 
     layout: Literal["auto", "ccic", "sdnet2018", "folders", "roboflow", "photos"] = Field(
-        default="auto", description="how the source's folders are named; auto detects it"
+        default="auto", description="how the source's folders are named; auto: detect this"
     )
     group_pattern: PhotoPattern | None = Field(
         default=None,
@@ -34,11 +34,12 @@ class IngestConfig(StepConfig):
         default=0.7,
         gt=0,
         le=1,
-        description="two tiles overlap if the fine structure correlates at least this much in each quarter of the area "
-        "that both show, and between its strong structures; null does not look for overlaps",
+        description="two tiles overlap if the correlation of their fine structure is at least this number in each "
+        "quarter of the area that both show, and also in the concrete between strong structures; null: do not look for "
+        "overlaps",
     )
     correction_keys: dict[str, str] = Field(
         default={},
-        description="name of a person -> Ed25519 public key, the line between BEGIN and END of its PEM file; if a key "
-        "is given, only corrections that these people signed are applied",
+        description="name of a person -> the person's Ed25519 public key (in its PEM file, the line between BEGIN and "
+        "END); if keys are given, only corrections that these people signed are applied",
     )

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from components.shared.data.manifest import CLASSES
+from components.shared.errors import InputError
+
 REQUIRED_COLUMNS = ["sample_id", "source", "path", "label", "photo", "phash", "mask", "marked"]
 
 
@@ -11,8 +14,8 @@ class Contents(NamedTuple):
     """The files of an ingestion, divided into files to use, copies, and files with both labels.
 
     Attributes:
-        kept: The files to use, ordered by sample_id. If several files have the same bytes, only the first is used.
-            Bytes that occur with both labels are not used.
+        kept: The files to use, ordered by sample_id. If several files have the same bytes, only the first is used. If
+            bytes occur with both labels, none of their files is used.
         photos: Table (name): the photos that the files in `kept` and their copies come from. The index is the row
             number in `kept`. A row number occurs several times if the same bytes were found in several photos.
         copies: Table (path, kept): the path of a copy, and the path of the file that is used instead.
@@ -44,3 +47,36 @@ def distinct_contents(images: pd.DataFrame) -> Contents:
     path_of_first = ordered["path"].where(first).ffill()
     copies = ordered[["path"]].assign(kept=path_of_first)[~first & ~mixed]
     return Contents(ordered[kept], photos.dropna(), copies, ordered[mixed])
+
+
+def check_enough(chosen: pd.DataFrame, accepted: pd.DataFrame, least: int) -> None:
+    """Check that each class has enough images.
+
+    Args:
+        chosen: The images of the data set: column label.
+        accepted: The files that they were chosen from: columns sample_id, path, label.
+        least: Fewest images in each class.
+
+    Raises:
+        InputError: A class has too few images. If files of the class are exact copies, the message says so.
+    """
+    for label, name in enumerate(CLASSES):
+        images = int((chosen["label"] == label).sum())
+        if images < least:
+            files = accepted[accepted["label"] == label]
+            raise InputError(
+                f"the class {name} has {images} accepted images, fewer than ingest.min_images {least}"
+                f"{_copies(files, name)}; add images of this class, or lower ingest.min_images"
+            )
+
+
+def _copies(files: pd.DataFrame, name: str) -> str:
+    """Say how many files of the class `name` are exact copies. Return an empty text if there is none."""
+    counts = files["sample_id"].value_counts()
+    copies = len(files) - len(counts)
+    if copies == 0:
+        return ""
+    originals = int((counts > 1).sum())
+    first = files.loc[files["sample_id"] == counts.index[0], "path"].iloc[0]
+    of_what = f"one file, {first}" if originals == 1 else f"{originals} files, such as {first}"
+    return f". {copies} of the {len(files)} files of class {name} are exact copies of {of_what}, and do not count"

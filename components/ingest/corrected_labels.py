@@ -1,11 +1,12 @@
 """Apply the answers that people gave about tiles. A person's answer replaces the label in the source."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS, contradicted_by_mask, quarantine
+from components.ingest.sources.open_sources import Source
 from components.ingest.text_lookup import look_up
 from components.shared.data.corrections import (
     BAD_IMAGE,
@@ -29,8 +30,9 @@ class Corrected:
     """The files of an ingestion after people's answers were applied.
 
     Attributes:
-        images: The given images with the labels that people gave, without the bad images.
-        bad: Table (source, path, reason): the bad images, for the quarantine.
+        images: The given images with the labels that people gave, without the images in `quarantined`.
+        quarantined: Table (source, path, reason): the bad images, and the images that have another class than the
+            option `all` of their source says.
         changed: The files that an answer changed: the columns sample_id, source, path, was, answer, by, at, why and
             entry. `was` is the label in the source. The latest change is first.
         confirmed: Number of files whose label people confirmed.
@@ -40,7 +42,7 @@ class Corrected:
     """
 
     images: pd.DataFrame
-    bad: pd.DataFrame
+    quarantined: pd.DataFrame
     changed: pd.DataFrame
     confirmed: int
     disputed: pd.DataFrame
@@ -63,14 +65,16 @@ def read_standing(store: Store, keys: Mapping[str, str]) -> Standing:
     return standing_answers(entries)
 
 
-def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
+def apply_corrections(images: pd.DataFrame, standing: Standing, sources: Iterable[Source]) -> Corrected:
     """Give tiles the labels that people gave them, and put the bad images into quarantine.
 
     Only the label changes. So a tile keeps its group, and the group keeps its split.
 
     Args:
-        images: All accepted images: sample_id, source, path, label, the columns of a mask, and any other columns.
+        images: All accepted images: columns sample_id, source, path, label, those of `WITHOUT_MASK`, and any others.
         standing: The answers that count.
+        sources: The sources. If people give a tile of a source with the option `all` another label, the tile is put
+            into quarantine, so that the source keeps its one class.
     """
     found = look_up(images["sample_id"], standing.agreed, "tile")
     was = images["label"].map(dict(enumerate(CLASSES)))
@@ -80,19 +84,29 @@ def apply_corrections(images: pd.DataFrame, standing: Standing) -> Corrected:
     changed = images[["sample_id", "source", "path"]].assign(was=was, answer=found["answer"])
     changed = changed.join(found[PERSON])[differs].sort_values(["at", "path"], ascending=[False, True])
     is_bad = answered & (found["answer"] == BAD_IMAGE)
+    leaves = is_bad | (differs & _is_of_one_class(images, sources))
 
-    relabelled = differs & ~is_bad
+    relabelled = differs & ~leaves
     labels = found["answer"].map({name: label for label, name in enumerate(CLASSES)})
-    corrected = images.assign(label=labels.where(relabelled, images["label"]).astype("int64"))[~is_bad]
-    corrected, masks_dropped = _without_refuted_masks(corrected, relabelled[~is_bad])
+    corrected = images.assign(label=labels.where(relabelled, images["label"]).astype("int64"))[~leaves]
+    corrected, masks_dropped = _without_refuted_masks(corrected, relabelled[~leaves])
     return Corrected(
         images=corrected,
-        bad=_quarantine_bad(changed[changed["answer"] == BAD_IMAGE]),
+        quarantined=_quarantine(changed[leaves[changed.index]]),
         changed=changed.reset_index(drop=True),
         confirmed=int((answered & ~differs).sum()),
         disputed=_disputed(images.assign(label=was), standing.disputed),
         masks_dropped=masks_dropped,
     )
+
+
+def _is_of_one_class(images: pd.DataFrame, sources: Iterable[Source]) -> pd.Series:
+    """Return for each image whether its source has the option `all`."""
+    names = []
+    for source in sources:
+        if source.one_class:
+            names.append(source.name)
+    return images["source"].isin(names)
 
 
 def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
@@ -110,12 +124,16 @@ def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple
     return images, int(refuted.sum())
 
 
-def _quarantine_bad(bad: pd.DataFrame) -> pd.DataFrame:
+def _quarantine(leaving: pd.DataFrame) -> pd.DataFrame:
     reasons = []
-    for by, at, why, entry in bad[PERSON].itertuples(index=False):
+    for was, answer, by, at, why, entry in leaving[["was", "answer", *PERSON]].itertuples(index=False):
+        said = f"{by} called it {'a bad image' if answer == BAD_IMAGE else answer} on {at[:10]}"
         because = f": {why}" if why else ""
-        reasons.append(f"{by} called it a bad image on {at[:10]} (import {entry[:SHOWN_ID]}){because}")
-    return quarantine(bad, reasons)[QUARANTINE_COLUMNS]
+        reason = f"{said} (import {entry[:SHOWN_ID]}){because}"
+        if answer != BAD_IMAGE:
+            reason += f"; but its source has the option all={was}"
+        reasons.append(reason)
+    return quarantine(leaving, reasons)[QUARANTINE_COLUMNS]
 
 
 def _disputed(images: pd.DataFrame, disputed: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +144,7 @@ def _disputed(images: pd.DataFrame, disputed: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(changed: pd.DataFrame, chosen: pd.Series, quarantined: pd.DataFrame) -> list[str]:
-    """Return for each changed file where it is now, as a text such as "in the data set version".
+    """For each changed file, return a text that says where the file is now, such as "in the data set version".
 
     Args:
         changed: The files that an answer changed: the columns sample_id, source, path and others.

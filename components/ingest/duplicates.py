@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 HASH_SIDE = 8
-# In bits; a hash has 64. If a tile is saved again or shifted slightly, at most 3 bits of its hash change.
+# The 64-bit hashes of a candidate pair differ in at most this many bits. If a tile is saved again or shifted slightly,
+# at most 3 bits of its hash change.
 MAX_HASH_DISTANCE = 7
 HASH_BANDS, BITS_PER_BAND = 4, 16
 # If two hashes differ in n bits, at least one of their bands differs in at most n / HASH_BANDS bits.
@@ -26,7 +27,7 @@ PAIRS_PER_CHUNK = 4096
 
 
 class Turn(NamedTuple):
-    """One of the eight ways to mirror or rotate an image. The fields that are true are done in the order given here."""
+    """One of the eight ways to mirror or rotate an image. The true fields are applied in the order of the fields."""
 
     transposed: bool
     rows_reversed: bool
@@ -70,9 +71,9 @@ def turn_images(images: NDArray, turn: Turn) -> NDArray:
 
 
 def turn_hashes(hashes: NDArray[np.uint8], turn: Turn) -> NDArray[np.uint8]:
-    """Compute the hashes of mirrored or rotated images from the hashes of the upright images, without the images.
+    """Compute the hashes of mirrored or rotated images from the hashes of the upright images.
 
-    The hashes and the result are uint8 (N, 8).
+    The images themselves are not needed. The hashes and the result are uint8 (N, 8).
 
     Transposing an image transposes its DCT. Reversing its rows or columns changes the sign of the coefficients with an
     odd vertical or horizontal frequency.
@@ -99,12 +100,12 @@ def near_duplicates(
     The hashes of a candidate pair differ in at most `MAX_HASH_DISTANCE` bits. A multi-index of hash bands finds the
     candidate pairs in less than quadratic time. It finds every upright candidate pair. It finds every mirrored or
     rotated candidate pair whose hashes differ in at most 3 bits, and some of the other pairs. A candidate pair is
-    confirmed if its thumbnails correlate. An image without contrast never has near duplicates.
+    confirmed if its thumbnails correlate enough. An image without contrast never has near duplicates.
 
     Args:
         hashes: N hashes from `perceptual_hash`.
-        thumbnails: Returns the thumbnails of images, given their indices: uint8 (M, 32, 32), grey.
-        correlation: Lowest Pearson correlation of a near duplicate.
+        thumbnails: Function that takes the indices of M images and returns their thumbnails, uint8 (M, 32, 32), grey.
+        correlation: A candidate pair is confirmed if the Pearson correlation of its thumbnails is at least this number.
         wanted: bool (N,), true for the images whose near duplicates we want. Each returned pair has at least one of
             these images. None means all images.
 
@@ -157,7 +158,7 @@ def _confirmed(
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
 ) -> NDArray[np.int64]:
-    """Return the candidate pairs whose thumbnails correlate, int64 (P, 2)."""
+    """Return the candidate pairs whose thumbnails have at least this correlation, int64 (P, 2)."""
     confirmed = np.zeros(len(candidates), bool)
     for start in range(0, len(candidates), PAIRS_PER_CHUNK):
         chunk = slice(start, start + PAIRS_PER_CHUNK)
@@ -168,7 +169,7 @@ def _confirmed(
 
 
 def _correlations(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the Pearson correlation of each pair of thumbnails, float32 (N,). 0 if one has no contrast."""
+    """Return the Pearson correlation of each pair of thumbnails, float32 (N,). It is 0 if one has no contrast."""
     x = first.reshape(len(first), -1).astype(np.float32)
     y = second.reshape(len(second), -1).astype(np.float32)
     x -= x.mean(axis=1, keepdims=True)

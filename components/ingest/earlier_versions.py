@@ -35,7 +35,7 @@ OVERLAPS = "overlaps.parquet"  # pairs of sample_ids: columns first, second, cor
 NEAR_DUPLICATES = "near_duplicates.parquet"  # pairs of sample_ids: columns first, second
 PHOTOS = "photos.parquet"  # the photos of images, where we know them: columns sample_id, photo
 # The images of earlier versions that are in quarantine: columns sample_id, group_id, contested. `contested` is the
-# reason why an image must stay in quarantine permanently. It is missing for images that can return.
+# reason why an image must stay in quarantine permanently. The reason is missing if the image can return.
 QUARANTINED = "quarantined.parquet"
 
 
@@ -48,14 +48,14 @@ class EarlierGroups:
     """The groups of earlier data set versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), one row for each image. `version` is the position of the first
-            data set version that has the image, in the list of versions that was read. The first position is 0. All
-            images of one data set version have been compared with each other. An image in quarantine is in no data set
+        groups: Table (sample_id, group_id, version), one row for each image. We read a list of data set versions.
+            `version` is the position in this list, from 0, of the first data set version that has the image. All images
+            of one data set version have been compared with each other. An image in quarantine is in no data set
             version, so its `version` is the length of the list.
         pairs: Table (first, second): in each row, the sample_ids of two near duplicates.
         overlaps: Table (first, second, correlation, shared): in each row, the sample_ids of two overlapping tiles, and
             the values of `overlap_check.Overlap`.
-        contested: By sample_id, the reason why an image must stay in quarantine permanently.
+        contested: sample_id of an image -> the reason why the image must stay in quarantine permanently.
     """
 
     groups: pd.DataFrame = field(default_factory=lambda: _empty(GROUP_TYPES))
@@ -71,7 +71,7 @@ class EarlierVersions:
     Attributes:
         groups: The groups of these versions.
         places: Table with the columns of `PLACE_TYPES`: where each image and its mask are in the store.
-        shards: The size of each shard in bytes, by the shard's name.
+        shards: Name of each shard -> its size in bytes.
     """
 
     groups: EarlierGroups
@@ -112,7 +112,7 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
 
 
 def _in_several_groups(mentions: pd.DataFrame) -> dict[str, str]:
-    """Find the images that versions put into different groups. Return their quarantine reasons, by sample_id."""
+    """Find the images that versions put into different groups. Return a dict: sample_id -> quarantine reason."""
     different = mentions.drop_duplicates(["sample_id", "group_id"])
     several = different[different["sample_id"].duplicated(keep=False)]
     return {name: between_groups(groups) for name, groups in several.groupby("sample_id")["group_id"]}

@@ -34,7 +34,7 @@ FILES_PER_BATCH = 64
 
 
 class File(NamedTuple):
-    """A file to examine: its path, its mask's path (None without a mask), and where to put its sketch."""
+    """A file to examine: its path, the path of its mask or None, and the arrays for its thumbnail and landmarks."""
 
     path: str
     mask: str | None
@@ -49,9 +49,10 @@ class Found(NamedTuple):
         reason: Why the file is refused; None for an accepted image.
         sample_id: sha256 of the file's bytes.
         suffix: Suffix of the file's kind: ".jpg", ".png", …
-        mask_id, mask_suffix: sha256 and suffix of its mask as it is stored; None and "" without a mask.
+        mask_id, mask_suffix: sha256 and suffix of the mask as we store it. If the image has no mask, `mask_id` is None
+            and `mask_suffix` is "".
         mask_turn: How to turn the mask: the EXIF orientation of the image, or `UPRIGHT` if the mask needs no turn.
-        marked: Share of the pixels that its mask marks, 0 to 1; 0 without a mask.
+        marked: Share of the image's pixels that the mask marks, 0 to 1. It is 0 if the image has no mask.
         width, height: Pixels, after the EXIF orientation was applied.
         used_bits: The number of bits that the image was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
@@ -87,8 +88,8 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
     Args:
         files: Table with the columns path and mask. If a file has no mask, its value in this column is missing.
         folder: The folder that path and mask are relative to.
-        sketches: Array to fill in, `SKETCH` (N,), one element for each file. Only elements of accepted images are
-            filled.
+        sketches: Array of dtype `SKETCH` (thumbnail and landmarks) and shape (N,), with one element for each file. This
+            function fills in the elements of accepted images.
         config: The parameters of ingestion.
 
     Returns:
@@ -122,7 +123,7 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
 
 
 def _examine_batch(config: IngestConfig, messages: Messages, files: list[File]) -> list[tuple[Found, bool]]:
-    """Examine files. Return two values for each file: the result, and true if libjpeg warned in any thread."""
+    """Examine files. Return for each file its result, and whether libjpeg warned in the meantime, in any thread."""
     results = []
     for file in files:
         before = messages.size()
@@ -155,7 +156,7 @@ def _measure_file(config: IngestConfig, file: File) -> Found:
     """Decode and measure a file.
 
     Raises:
-        Exception: Any error. We do not accept the file.
+        Exception: We do not accept the file. A decoder can raise any kind of error.
     """
     data = Path(file.path).read_bytes()
     suffix = check_header(data, config)
@@ -210,7 +211,7 @@ def check_header(data: bytes, config: IngestConfig) -> str:
     """Check an image's header before the image is decoded. Return the suffix of the file's kind, such as ".jpg".
 
     Raises:
-        ImageError: We do not accept an image with this header. The message says why.
+        ImageError: The file is empty, or we do not accept an image with this header. The message says why.
     """
     if not data:
         raise ImageError("empty file; copy it again")

@@ -1,7 +1,8 @@
 """Test whether the file numbers of a folder run photo by photo, if the photos of its tiles are not known.
 
-Tiles of one photo have similar light. So if the numbers run photo by photo, a tile resembles its neighbour in the order
-of the files more than a random tile. This is only a hint for a person. We never form groups from it.
+This means that all tiles of one photo come first, then all tiles of the next photo, and so on. Tiles of one photo have
+similar light. So in such a folder, a tile resembles its neighbour in the order of the files more than a random tile.
+The result is only a hint for a person. We never form groups from it.
 """
 
 import posixpath
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 # Ingestion measures these numbers in every tile. Their ranks are our embedding of a tile.
 MEASURES = ["brightness", "contrast", "darkest"]
 MIN_FILES = 50
-# So many files from the start of a folder are enough for the test.
+# The test uses at most this many files of a folder, from its start.
 MAX_FILES = 5000
 PERMUTATIONS = 999
 # A hint needs p <= MAX_P and a ratio that is clearly below 1, because tiny effects are significant in large folders.
@@ -25,14 +26,16 @@ MAX_P, MAX_RATIO = 0.001, 0.8
 def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
     """Find the folders whose file numbers seem to run photo by photo.
 
-    Only tiles of unknown photos are tested. Of tiles of one group (near duplicates and overlaps), only the first one is
-    tested, because equal tiles next to each other say nothing about photos.
+    Only tiles of unknown photos are tested. In each group (near duplicates and overlaps), only the first of these tiles
+    is tested, because almost equal tiles next to each other say nothing about photos.
 
     Args:
-        images: Columns source, path, photo (missing if unknown), group_id, and MEASURES.
+        images: Columns source, path, photo, group_id, and MEASURES. If the photo of a tile is not known, its value is
+            missing.
 
     Returns:
-        For each such folder: source, folder, files (number of tested tiles), and from `neighbour_test` ratio and p.
+        A dict for each folder that was found: source, folder, files (number of tested tiles), and the values ratio and
+        p from `neighbour_test`.
     """
     unknown = images[images["photo"].isna()].drop_duplicates(["source", "group_id"])
     folders = unknown["path"].map(posixpath.dirname)
@@ -49,15 +52,15 @@ def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def neighbour_test(embedding: NDArray[np.float64]) -> tuple[float, float]:
-    """Test whether neighbours in a sequence resemble each other more than random members of it.
+    """Test whether neighbours in a sequence resemble each other more than random members of the sequence.
 
     Args:
         embedding: float64 (N, features), N >= 2, in the order of the sequence.
 
     Returns:
         Two values. The first is the mean squared distance of neighbours, divided by its mean over random orders. It is
-        about 1 without order, and 1 if all members are equal. The second is the p-value of a permutation test, at least
-        1 / (PERMUTATIONS + 1).
+        about 1 if the order is random, and 1 if all members are equal. The second is the p-value of a permutation test.
+        It is at least 1 / (PERMUTATIONS + 1).
 
     Source: Bartels, "The rank version of von Neumann's ratio test for randomness", JASA 1982, with several measures and
         a permutation test instead of tables.

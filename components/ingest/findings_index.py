@@ -27,7 +27,7 @@ TABLE, THUMBNAILS = ".parquet", ".thumbnails"
 
 
 class FindingsIndex:
-    """What earlier ingestions found in the files of one source, in parts in the store."""
+    """The index of one source: what earlier ingestions found in its files. The store has it in parts."""
 
     def __init__(self, store: Store, folder: str, scratch: Path):
         """List the stored parts of the index.
@@ -74,7 +74,7 @@ class FindingsIndex:
             try:
                 table = self._fetch(part, Path(local.name))
             except DamagedObjectError as error:
-                log.warning("%s cannot be read, so we examine the images that it describes again: %s", part, error)
+                log.warning("%s cannot be read, so we examine again the images that it describes: %s", part, error)
                 self._store.delete([part + TABLE, part + THUMBNAILS])
                 return pd.DataFrame(columns=list(FOUND_TYPES)).astype(FOUND_TYPES)
 
@@ -90,7 +90,7 @@ class FindingsIndex:
         """Return a part's table, and download its thumbnails.
 
         Raises:
-            DamagedObjectError: The objects are damaged: several reads never returned what was written.
+            DamagedObjectError: Several reads did not return what was written, so the objects are damaged.
         """
         for _ in range(ATTEMPTS):
             table = self._store.get_bytes(part + TABLE)
@@ -105,7 +105,7 @@ class FindingsIndex:
         Args:
             files: All files of the source with what was found in them. `new` is true for the files that this ingestion
                 examined.
-            thumbnails: The thumbnails of the files, by the index of `files`.
+            thumbnails: The index of `files` gives the row number of each file's thumbnail in `thumbnails`.
         """
         parts = sum(key.endswith(TABLE) for key in self._keys)
         merge = parts >= MAX_PARTS

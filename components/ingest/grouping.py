@@ -74,13 +74,14 @@ def select(
 
     Args:
         images: All accepted images, ordered by name: the columns `contents.REQUIRED_COLUMNS` and any other columns.
-        thumbnails: Returns the thumbnails of images, given their index values: uint8 (N, 32, 32), grey.
-        correlation: Lowest correlation of near duplicates.
+        thumbnails: Function that takes the index values of N images and returns their thumbnails, uint8 (N, 32, 32),
+            grey.
+        correlation: Two images are near duplicates if the correlation of their thumbnails is at least this number.
         earlier: The groups of earlier versions. Images that are in these groups stay in them. All images of version 0
             were compared with each other when that version was made, so they are not compared again.
         given: The sample_ids of all images of the sources. `images` can lack some of them, because they are already in
             quarantine. Such an image keeps its group, in case it returns. None means the sample_ids of `images`.
-        search: How to find overlapping tiles. None does not look for them.
+        search: How to find overlapping tiles. None: do not look for overlapping tiles.
     """
     earlier = earlier or EarlierGroups()
     given = images["sample_id"] if given is None else given
@@ -167,7 +168,7 @@ def _quarantined(earlier: EarlierGroups, given: pd.Series, chosen: pd.Series) ->
 
 
 def _contested(kept: pd.DataFrame, earlier: EarlierGroups) -> dict[int, str]:
-    """Return for each contested image the reason why it stays in quarantine, by row number."""
+    """Return a dict: row number of each contested image -> the reason why it stays in quarantine."""
     reasons = pd.Series(earlier.contested.values(), dtype="str")
     sample_ids = pd.Series(earlier.contested.keys(), dtype="str")
     rows = positions(sample_ids, kept["sample_id"])
@@ -184,10 +185,10 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
     Args:
         kept: Images.
-        photos: As in `Contents`, but only the photos of images of earlier versions.
+        photos: Rows of the table `Contents.photos`: those of the images of earlier versions.
 
     Returns:
-        The quarantine reason of each image that was found, by row number.
+        A dict: row number of each image that was found -> its quarantine reason.
     """
     if photos.empty:
         return {}
@@ -210,10 +211,10 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
     """Find the images of earlier versions that are near duplicates of images of another group, or overlap them.
 
-    Of each such pair, only the image of the earlier version in the list of versions stays in the data set.
+    In each such pair, only the image whose version comes first in the list of versions stays in the data set.
 
     Returns:
-        The quarantine reason of each image that cannot stay, by row number.
+        A dict: row number of each image that cannot stay -> its quarantine reason.
     """
     groups = kept["group_id"].to_numpy(object)
     versions = kept["version"].fillna(-1).to_numpy(np.int64)
@@ -238,12 +239,12 @@ def _join(
     Args:
         kept: Images; group_id is missing for new images.
         usable: bool (N,), true for images that are not in quarantine.
-        photos: As in `Contents`.
+        photos: The table `Contents.photos`.
         pairs: int64 (M, 2), row numbers of usable near duplicates and overlapping images.
 
     Returns:
-        Two dictionaries by row number: the group of each new image, and the quarantine reason of each new image that
-        would join groups of earlier versions.
+        Two dicts. The first is: row number of a new image -> its group. The second is for new images that would join
+        groups of earlier versions: row number -> quarantine reason.
     """
     from scipy.cluster.hierarchy import DisjointSet
 
@@ -287,7 +288,7 @@ def _join(
 def _name_sets(
     kept: pd.DataFrame, connected: "DisjointSet", group_of_root: dict[int, str], row_of_photo: dict[str, int]
 ) -> dict[int, str]:
-    """Return the group of each new image, by row number.
+    """Return a dict: row number of each new image -> its group.
 
     If the image's set has a group of an earlier version, the image gets that group. Otherwise the new group is named
     after the set's first photo, or after its smallest sample_id if no photo is known.
@@ -295,7 +296,8 @@ def _name_sets(
     Args:
         kept: Images, ordered by sample_id; group_id is missing for new images.
         connected: Sets of row numbers of connected images.
-        group_of_root: Root row of a set -> the group that the set has from an earlier version. Other sets are missing.
+        group_of_root: Root row of a set -> the group that the set has from an earlier version. Sets without such a
+            group are not in this dict.
         row_of_photo: Photo -> the row number of one of its images.
     """
     group_of_root = dict(group_of_root)
@@ -315,7 +317,7 @@ def _name_sets(
 
 
 def _photos_of_new_images(photos: pd.DataFrame, chosen: NDArray[np.bool_]) -> dict[int, list[str]]:
-    """Return the names of the photos of each chosen image, by row number. Other rows have an empty list."""
+    """Return a dict: row number -> names of the image's photos. For images that are not chosen, the list is empty."""
     names: dict[int, list[str]] = defaultdict(list)
     for row, name in photos["name"][chosen[photos.index]].items():
         names[row].append(name)
@@ -323,7 +325,7 @@ def _photos_of_new_images(photos: pd.DataFrame, chosen: NDArray[np.bool_]) -> di
 
 
 def _neighbours(pairs: NDArray[np.int64]) -> dict[int, list[int]]:
-    """Return the near duplicates of each image, by row number. Images without near duplicates have an empty list."""
+    """Return a dict: row number -> the rows that form a pair with this row. If there are none, the list is empty."""
     neighbours: dict[int, list[int]] = defaultdict(list)
     for first, second in pairs.tolist():
         neighbours[first].append(second)
@@ -334,7 +336,7 @@ def _neighbours(pairs: NDArray[np.int64]) -> dict[int, list[int]]:
 def _first_old_image_of_photos(
     photos: pd.DataFrame, old: NDArray[np.bool_], photos_of: dict[int, list[str]]
 ) -> dict[str, int]:
-    """Return for each photo with new images the row number of its first image of an earlier version, by photo."""
+    """Return a dict: each photo that has new and old images -> the row number of its first old image."""
     wanted = set().union(*photos_of.values())
     found = photos[old[photos.index] & photos["name"].isin(wanted)].drop_duplicates("name")
     return dict(zip(found["name"], found.index.tolist(), strict=True))

@@ -56,8 +56,8 @@ def quarantine_near_duplicates(images: pd.DataFrame, pairs: NDArray[np.int64]) -
 def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
     """Find the images whose mask contradicts their label. Return bool (N,).
 
-    The mask of an image with a crack must mark some pixels. The mask of an image without a crack must mark less than
-    `MARKED_IN_A_TILE_WITHOUT_CRACK` of them.
+    The mask of an image with a crack must mark at least one pixel. The mask of an image without a crack may mark only a
+    small share of the pixels: less than `MARKED_IN_A_TILE_WITHOUT_CRACK`.
 
     Args:
         images: N rows with the columns label, mask (a missing value if the image has no mask), and marked (the share of
@@ -70,7 +70,7 @@ def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def quarantine_by_mask(images: pd.DataFrame) -> pd.DataFrame:
-    """Quarantine images whose mask contradicts their label. The columns are source, path, label, mask and marked."""
+    """Quarantine `images`, whose masks contradict their labels: columns source, path, label, mask and marked."""
     reasons = []
     for label, mask, marked in zip(images["label"], images["mask"], images["marked"], strict=True):
         share = "no pixel" if marked == 0 else f"{100 * marked:.1f} % of the pixels"

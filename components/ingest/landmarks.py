@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 # Tiles are scaled so that their shorter side has this many pixels. Lengths below are in these pixels.
 WORKING_SIDE = 128
 LANDMARKS = 64
-# x and y have one byte each. Of a longer tile, only the upper or left part is used.
+# Longer side of a tile / shorter side. If a tile is longer, only its upper or left part is used, because x and y have
+# one byte each.
 MAX_ASPECT = 2
 # Standard deviations of two blurs. A spot is a local extreme of their difference.
 FINE_BLUR, COARSE_BLUR = 1.8, 2.9
@@ -36,9 +37,10 @@ def _patch_waves() -> NDArray[np.float32]:
 
 
 def _coded_waves() -> NDArray[np.int64]:
-    """Return the 61 waves whose signs are in a code. Neighbours in the list have very different frequencies.
+    """Return the indices (rows of `_patch_waves()`) of the 61 waves whose signs make up a landmark's code.
 
-    The mean of the patch is not coded. The two lowest waves decide the turn, so their signs would always be the same.
+    In this list, most neighbours have very different frequencies. The mean of the patch is not coded. The two lowest
+    waves decide how the patch is turned. After the turn, they are always positive, so their signs carry no information.
     """
     rows, columns = np.divmod(np.arange(FREQUENCIES**2), FREQUENCIES)
     by_frequency = np.lexsort((rows, rows + columns))[3 : 3 + 64 - TURN_BITS]
@@ -55,11 +57,11 @@ def find_landmarks(grey: NDArray[np.uint8]) -> NDArray:
         grey: uint8 (H, W).
 
     Returns:
-        `LANDMARK` (LANDMARKS,). The clearest landmark is first. Missing landmarks are last.
+        An array of dtype `LANDMARK` and shape (LANDMARKS,). The clearest landmark is first. Missing landmarks are last.
 
     Source: The spots are the extremes of a difference of Gaussians, as in Lowe, "Distinctive image features from
-        scale-invariant keypoints", IJCV 2004, at one scale, because cuts of a photo have the same scale. The code is a
-        perceptual hash (`duplicates.py`) of the patch.
+        scale-invariant keypoints", IJCV 2004. We use only one scale, because all tiles of a photo have the same scale.
+        The code is a perceptual hash (`duplicates.py`) of the patch.
     """
     landmarks = np.zeros(LANDMARKS, LANDMARK)
     fine, strength = _spot_strength(grey)
@@ -96,8 +98,8 @@ def _patches(
 ) -> NDArray[np.float32]:
     """Cut out the patch around each spot, float32 (N, pixels of a patch).
 
-    The middle of a patch is the exact place of the spot, between the pixels. Without this, a shift by half a pixel
-    would change the codes.
+    The middle of a patch is the exact place of the spot, which can be between pixels. If it were the nearest pixel, a
+    shift by half a pixel would change the codes.
     """
     down = _offset_of_peak(strength[y - 1, x], strength[y, x], strength[y + 1, x])
     right = _offset_of_peak(strength[y, x - 1], strength[y, x], strength[y, x + 1])

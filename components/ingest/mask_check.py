@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from components.shared.data.image import UPRIGHT, ImageError, decode_mask, orientation, turn_upright
 
-# Difference between the pixels under a mask and those around it, in standard deviations of the grey levels.
+# Rule 3 compares the results of `_difference` for the mask as it is and for the turned mask. If the two results differ
+# by less than this number, the rule does not decide.
 CLEAR_DIFFERENCE = 0.5
 SURROUNDINGS_PIXELS = 5
 FIRST_TURN_THAT_SWAPS_WIDTH_AND_HEIGHT = 5
@@ -101,11 +102,11 @@ def _turn(path: Path, mask: NDArray[np.bool_], data: bytes, photo: bytes, image:
 
 
 def _difference(grey: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Return how much the pixels under a mask differ from those around it, in standard deviations of the grey levels.
+    """Return how much the marked pixels differ from the pixels around them, in standard deviations of the grey levels.
 
     Args:
         grey: float32 (H, W).
-        mask: bool (H, W), true for some pixels.
+        mask: bool (H, W), true for at least one pixel.
     """
     side = 2 * SURROUNDINGS_PIXELS + 1
     wide = cv2.dilate(mask.astype(np.uint8), np.ones((side, side), np.uint8)).astype(bool)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from components.ingest.scaling_note import scaling_note
+from components.shared.data.scaling_note import scaling_note
 from components.shared.events import inform, warn
 
 
@@ -16,7 +16,7 @@ def say_source(name: str, understood: Iterable[str], warnings: Iterable[str]) ->
 
 
 def say(report: dict[str, Any]) -> None:
-    """Print the other facts of a report."""
+    """Print the facts of a report that `say_source` does not print."""
     if report["masks_turned"]:
         inform(
             f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "
@@ -33,6 +33,12 @@ def say(report: dict[str, Any]) -> None:
         )
     for sentence in report["joined_too_much"]:
         warn(sentence)
+    if report["overlaps_with_both_labels"]:
+        inform(
+            f"overlapping tiles with different labels: {report['overlaps_with_both_labels']} pairs in "
+            f"{report['groups_with_both_labels']} groups. This is right where the crack is outside the area that both "
+            "tiles show; the data set report shows them"
+        )
     if report["photos_joined"]:
         first, second = report["photos_joined"][0]
         warn(

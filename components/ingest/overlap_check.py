@@ -1,6 +1,5 @@
-"""Check with the pixels whether two tiles are overlapping cuts of one photo."""
+"""Compare the pixels of two tiles, to check whether the tiles are overlapping cuts of one photo."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -8,30 +7,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.ingest.duplicates import Turn, turn_images
+from components.shared.data.common_area import least_correlation
 
-# Larger tiles are made smaller before they are compared.
+# A tile whose longer side has more pixels is made smaller before it is compared.
 MAX_SIDE = 512
-# The standard deviation of a Gaussian blur, and the side of a square mean, in pixels. Only structures between these
-# sizes are compared: finer ones change with JPEG and a shift by half a pixel, and coarser ones are similar in all tiles
-# with light from one side.
+# The standard deviation of a Gaussian blur, and the side of the square of a mean filter, in pixels. Only structures
+# between these two sizes are compared. Finer structures change with JPEG and a shift by half a pixel. Coarser
+# structures are similar in all tiles with light from one side.
 FINE_BLUR, COARSE_SIDE = 1.2, 21
-# In grey levels. Where the contrast is lower, it is mostly noise, and it is not amplified further.
+# In grey levels. Where the contrast is lower, the structure is mostly noise, so we do not amplify it further.
 LOWEST_CONTRAST = 2.0
 # How far the shift of a candidate can be wrong, as a share of the tile's shorter side.
 SHIFT_ERROR = 0.04
 # The shared area must be at least this share of the smaller tile.
 MIN_SHARED = 0.12
-# This share of the pixels counts as weak structure.
-WEAK_SHARE = 0.7
 
 
 class Overlap(NamedTuple):
     """How well two tiles agree in the area that both show.
 
     Attributes:
-        correlation: Pearson correlation of the fine structure, -1 to 1. It is computed for each quarter of the shared
-            area, and for the weak structures of the area. This is the lowest of these five values. It is 0 if the tiles
-            share too little, if one of the five parts has no structure, or if the whole area correlates too little.
+        correlation: `least_correlation` of the fine structure in the shared area, -1 to 1. It is 0 if the tiles share
+            too little, or if the whole area correlates too little.
         shared: The shared area, as a share of the smaller tile, 0 to 1.
     """
 
@@ -71,14 +68,11 @@ def compare(
 
     The shift of a candidate is not exact. So we try all shifts nearby and take the best one.
 
-    Two cuts of one photo agree everywhere. Two cracks of a similar shape agree only where they are, so we correlate
-    each quarter of the area. Two pairs of parallel joints can agree in each quarter, so we also correlate the concrete
-    between strong structures.
-
     Args:
         first, second: float32 (H, W), from `fine_structure`.
-        turn, shift: How the second tile lies, as in `overlaps.Candidates`.
-        least: Lowest correlation of an overlap. If the whole area correlates less, its parts are not compared.
+        turn, shift: How to turn and shift the second tile, as in `overlaps.Candidates`.
+        least: If the correlation of the whole area is below this number, its parts are not compared, and the result is
+            `NO_OVERLAP`.
 
     Source: Lewis, "Fast normalized cross-correlation", 1995. We use OpenCV's `matchTemplate`.
     """
@@ -106,23 +100,4 @@ def compare(
         return NO_OVERLAP
     y, x = np.unravel_index(correlations.argmax(), correlations.shape)
     same_place = area[y : y + template.shape[0], x : x + template.shape[1]]
-    return Overlap(min(_correlation(one, other) for one, other in _parts(same_place, template)), shared)
-
-
-def _parts(first: NDArray[np.float32], second: NDArray[np.float32]) -> Iterator[tuple[NDArray, NDArray]]:
-    """Yield the parts of two areas, float32 (H, W), that must agree: the quarters and the weak structures."""
-    middle_row, middle_column = first.shape[0] // 2, first.shape[1] // 2
-    for rows in (slice(middle_row), slice(middle_row, None)):
-        for columns in (slice(middle_column), slice(middle_column, None)):
-            yield first[rows, columns].ravel(), second[rows, columns].ravel()
-
-    strength = np.maximum(np.abs(first), np.abs(second))
-    weak = strength <= np.quantile(strength, WEAK_SHARE)
-    yield first[weak], second[weak]
-
-
-def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the Pearson correlation of two parts, or 0 if one of them has no structure."""
-    if first.std() == 0 or second.std() == 0:
-        return 0.0
-    return float(np.corrcoef(first, second)[0, 1])
+    return Overlap(least_correlation(same_place, template), shared)

@@ -1,4 +1,4 @@
-"""The part of the data set report about overlapping tiles: numbers, joined photos, and images of the groups."""
+"""Write the part of the data set report about overlaps. It shows numbers, joined photos, and tiles of the groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,15 +6,13 @@ from typing import Any
 import pandas as pd
 
 from components.ingest.grouping import Selection
-from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
+from components.ingest.mosaic import show_largest
 from components.ingest.overlap_search import row_pairs
 from components.shared.data.image import decode, thumbnail
 from components.shared.data.manifest import CLASSES
 from components.shared.page import CellImage, Page
 
-GROUPS_SHOWN, MOST_GROUPS_SHOWN = 4, 20
-TILES_OF_A_LARGE_GROUP = 60  # every larger group is shown
-PAIRS_SHOWN, PAIR_IMAGE_PIXELS = 8, 160
+LEAST_CERTAIN_SHOWN, BOTH_LABELS_SHOWN, PAIR_IMAGE_PIXELS = 8, 50, 160
 PHOTO_PAIRS_LISTED = 50
 LARGEST_SHARE = 0.5  # of the tiles of a class in one group
 
@@ -23,20 +21,30 @@ def overlap_content(selection: Selection) -> dict[str, Any]:
     """Return the part of report.json about overlaps.
 
     Returns:
-        overlaps (pairs), overlapping_tiles, photos_joined (pairs of names of photos that overlap), and joined_too_much
-        (a sentence for each class of which one group has more than half of the tiles).
+        overlaps (pairs), overlapping_tiles, overlaps_with_both_labels (pairs of a tile with a crack and a tile without
+        one), groups_with_both_labels (groups that have such a pair), photos_joined (pairs of names of photos that
+        overlap), and joined_too_much (a sentence for each class of which one group has more than half of the tiles).
     """
     pairs = row_pairs(selection.overlaps)
+    both_labels = row_pairs(_with_both_labels(selection))
     return {
         "overlaps": len(pairs),
         "overlapping_tiles": len(set(pairs.ravel().tolist())),
+        "overlaps_with_both_labels": len(both_labels),
+        "groups_with_both_labels": len(set(selection.images["group_id"].array[both_labels[:, 0]])),
         "photos_joined": _photos_joined(selection),
         "joined_too_much": _joined_too_much(selection),
     }
 
 
+def _with_both_labels(selection: Selection) -> pd.DataFrame:
+    """Return the overlaps of a tile with a crack and a tile without one."""
+    labels = selection.images["label"].to_numpy()[row_pairs(selection.overlaps)]
+    return selection.overlaps[labels[:, 0] != labels[:, 1]]
+
+
 def _photos_joined(selection: Selection) -> list[list[str]]:
-    """Return the pairs of known photos that overlaps join, in ascending order."""
+    """Return the pairs of photos whose tiles overlap, in ascending order. Unknown photos are left out."""
     images = selection.images
     names = (images["source"] + ":" + images["photo"]).array
     joined = set()
@@ -48,7 +56,10 @@ def _photos_joined(selection: Selection) -> list[list[str]]:
 
 
 def _joined_too_much(selection: Selection) -> list[str]:
-    """Say which groups have more than half of a class, if near duplicates or overlaps joined them."""
+    """For each class, return a sentence if one group has more than half of the tiles of the class.
+
+    A group counts only if near duplicates or overlaps joined it.
+    """
     images = selection.images
     joined_rows = [*selection.near_pairs.ravel().tolist(), *row_pairs(selection.overlaps).ravel().tolist()]
     joined = set(images["group_id"].array[sorted(set(joined_rows))])
@@ -74,7 +85,7 @@ def show_overlaps(page: Page, report: dict[str, Any], selection: Selection, read
         page: The page.
         report: The content of report.json.
         selection: The data set's images.
-        read: Returns the content of an image, given its index.
+        read: Function that takes the index of an image and returns the content of its file.
     """
     for sentence in report["joined_too_much"]:
         page.callout(sentence, passed=False)
@@ -84,12 +95,14 @@ def show_overlaps(page: Page, report: dict[str, Any], selection: Selection, read
     page.heading("Overlapping tiles")
     page.text(
         f"{report['overlapping_tiles']} tiles overlap another tile: both were cut from one photo, and a part of the "
-        f"photo is in both. Mirrored and rotated tiles count too. {report['overlaps']} such pairs join tiles to groups "
-        "that nothing else joined. The correlation compares the area that both tiles show. If the images below show "
-        "different places, raise `ingest.overlap`."
+        f"photo is in both. Mirrored and rotated tiles count too. {report['overlaps']} such pairs join tiles that are "
+        "not near duplicates, and that are not known to come from one photo. The correlation compares the area that "
+        "both tiles show. If the images below show different places, raise `ingest.overlap`."
     )
     _show_largest_groups(page, selection, read)
-    _show_least_certain(page, selection, read)
+    least_certain = selection.overlaps.nsmallest(LEAST_CERTAIN_SHOWN, "correlation")
+    _show_pairs(page, selection, least_certain, read, "The least certain overlaps")
+    _show_both_labels(page, report, selection, read)
 
     joined = report["photos_joined"]
     if joined:
@@ -103,27 +116,34 @@ def _show_largest_groups(page: Page, selection: Selection, read: Callable[[int],
     overlapping = pd.Series(sorted(set(row_pairs(selection.overlaps).ravel().tolist())))
     tiles_of_group = overlapping.groupby(groups.array[overlapping]).agg(list)
     sizes = groups[groups.isin(tiles_of_group.index)].value_counts()
+    show_largest(page, "groups that overlaps join", tiles_of_group[sizes.index].tolist(), sizes.tolist(), read)
 
-    large = int((sizes > TILES_OF_A_LARGE_GROUP).sum())
-    shown = sizes.head(min(max(GROUPS_SHOWN, large), MOST_GROUPS_SHOWN))
-    rows = []
-    for group in shown.index:
-        rows.append(list(map(read, tiles_of_group[group][:MOSAIC_COLUMNS])))
-    counts = ", ".join(map(str, shown))
-    page.image(
-        mosaic(rows),
-        f"The largest groups that overlaps join, one in each row; they have {counts} tiles",
-        "Tiles of groups that overlaps join",
+
+def _show_both_labels(page: Page, report: dict[str, Any], selection: Selection, read: Callable[[int], bytes]) -> None:
+    pairs = _with_both_labels(selection)
+    if pairs.empty:
+        return
+    page.text(
+        f"In {len(pairs)} of these pairs, one tile has a crack and the other one has not. So "
+        f"{report['groups_with_both_labels']} groups have tiles of both classes. This is right where the crack is "
+        "outside the area that both tiles show. If it is inside this area, one label is wrong: correct it."
     )
+    shown = pairs.nlargest(BOTH_LABELS_SHOWN, "shared")
+    more = f" (the {len(shown)} of {len(pairs)} pairs that share most)" if len(pairs) > len(shown) else ""
+    _show_pairs(page, selection, shown, read, f"Overlapping tiles with different labels{more}")
 
 
-def _show_least_certain(page: Page, selection: Selection, read: Callable[[int], bytes]) -> None:
-    paths = selection.images["path"].array
+def _show_pairs(
+    page: Page, selection: Selection, pairs: pd.DataFrame, read: Callable[[int], bytes], caption: str
+) -> None:
+    """Append a table of overlaps: both tiles as images, with their files and labels, and the values of the overlap."""
+    images = selection.images
     rows = []
-    for pair in selection.overlaps.nsmallest(PAIRS_SHOWN, "correlation").itertuples():
+    for pair in pairs.itertuples():
         cells: list[CellImage | str] = []
         for tile in (pair.first, pair.second):
+            path = images["path"].iloc[tile]
             small = thumbnail(decode(read(tile)), PAIR_IMAGE_PIXELS)
-            cells += [CellImage(small, paths[tile]), paths[tile]]
+            cells += [CellImage(small, path), path, CLASSES[images["label"].iloc[tile]]]
         rows.append([*cells, f"{pair.correlation:.3f}", f"{pair.shared:.0%}"])
-    page.table(["tile", "file", "tile", "file", "correlation", "shared area"], rows, "The least certain overlaps")
+    page.table(["tile", "file", "label", "tile", "file", "label", "correlation", "shared area"], rows, caption)

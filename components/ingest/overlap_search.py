@@ -58,8 +58,8 @@ class OverlapSearch:
             asked: bool (N,), true for the tiles whose overlaps we want.
             photos: int64 (N,), the number of each tile's photo, or -1. Overlaps within a photo are not needed.
             together: int64 (P, 2), row numbers of near duplicates. Their overlaps are not needed either.
-            transitive: Leave out an overlap if other tiles already connect the two tiles. This saves most comparisons
-                if the tiles of a photo were cut with a small step.
+            transitive: If true, leave out an overlap if other tiles already connect the two tiles. This saves most
+                comparisons if the tiles of a photo were cut with a small step.
 
         Returns:
             Table (first, second, correlation, shared): row numbers, the smaller one first, and the values of
@@ -89,7 +89,7 @@ class OverlapSearch:
 
 
 def _sets(photos: NDArray[np.int64], together: NDArray[np.int64]) -> "DisjointSet":
-    """Return the sets of tiles that photos and pairs connect."""
+    """Return sets of tiles. Tiles of one photo are in one set, and so are the two tiles of a pair in `together`."""
     from scipy.cluster.hierarchy import DisjointSet
 
     known = np.flatnonzero(photos >= 0)
@@ -125,10 +125,10 @@ def find_overlaps(
     Args:
         kept: Images: columns sample_id, version (missing for new images), group_id.
         usable: bool (N,), true for images that are not in quarantine.
-        photos: As in `contents.Contents`.
+        photos: The table `Contents.photos`.
         near_pairs: int64 (M, 2), row numbers of near duplicates.
         earlier: The groups of earlier versions.
-        search: How to find overlaps. None finds none.
+        search: How to find overlaps. None: return an empty table.
         index_of_row: int64 (N,), the index value of each image for the search.
 
     Returns:
@@ -143,7 +143,8 @@ def find_overlaps(
 
     near = near_pairs[usable[near_pairs].all(axis=1)]
     not_in_first_version = kept["version"].ne(0).fillna(True).to_numpy(bool)
-    # Images between two groups of earlier versions are put in quarantine later. Then they connect nothing.
+    # We may leave out overlaps only if all images are new. Otherwise, an image between two groups of earlier versions
+    # can be put in quarantine later. Such an image does not connect other tiles any more.
     transitive = kept["group_id"].isna().all()
     found = search.find(
         index_of_row[rows],

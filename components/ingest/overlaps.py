@@ -1,7 +1,8 @@
-"""Find pairs of tiles that could be overlapping cuts of one photo, by their landmarks.
+"""Use the landmarks of tiles to find pairs of tiles that could be overlapping cuts of one photo.
 
 Two landmarks match if few bits of their codes differ. Each match says how the second tile is turned and shifted. A pair
-of tiles is a candidate if several matches say the same. `overlap_check.py` then compares the pixels of the candidates.
+of tiles is a candidate if several matches agree about both. `overlap_check.py` then compares the pixels of the
+candidates.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ PART_BITS = 3
 MIN_MATCHES = 2
 TILES_PER_READ = 4096
 CODES_PER_BLOCK = 1_000_000
-# In pixels of the tile that the landmarks were found in. Matches agree if their shifts are in one square of this side.
+# In pixels of the scaled tile (see landmarks.py). Matches agree if their shifts are in one square of this side.
 SHIFT_TOLERANCE = 6
 ALL_TURNS = [Turn(bool(number & 4), bool(number & 2), bool(number & 1)) for number in range(8)]
 
@@ -35,10 +36,10 @@ class Candidates(NamedTuple):
     Attributes:
         pairs: int64 (P, 2), row numbers of tiles. The smaller number of a pair is first.
         turns: int64 (P,), index into `ALL_TURNS`: the turn that makes the second tile lie like the first.
-        shifts: float64 (P, 2). The place (x, y) in the second tile is in the first tile at the turned place plus the
-            shift. The origin is the upper left corner, and a turn reverses the sign of a coordinate or exchanges both.
-            The unit is the shorter side of a tile.
-        matches: int64 (P,), number of landmarks that say so.
+        shifts: float64 (P, 2). Turn a place (x, y) of the second tile and add the shift: the result is the same place
+            in the first tile. The origin is the upper left corner. A turn reverses signs, or exchanges x and y. The
+            unit is the shorter side of a tile.
+        matches: int64 (P,), number of matches that agree about this turn and shift.
     """
 
     pairs: NDArray[np.int64]
@@ -47,7 +48,7 @@ class Candidates(NamedTuple):
     matches: NDArray[np.int64]
 
     def without(self, photos: NDArray[np.int64], together: NDArray[np.int64]) -> "Candidates":
-        """Leave out the pairs within a photo, and the given pairs. The arguments are those of `OverlapSearch.find`."""
+        """Leave out pairs within a photo, and the pairs in `together`. For the arguments, see `OverlapSearch.find`."""
         first, second = self.pairs.T
         keep = (photos[first] != photos[second]) | (photos[first] < 0)
         known = set(map(tuple, together.tolist()))
@@ -55,7 +56,7 @@ class Candidates(NamedTuple):
         return Candidates(self.pairs[keep], self.turns[keep], self.shifts[keep], self.matches[keep])
 
     def by_first_tile(self) -> Iterator[tuple[tuple[int, int], Turn, NDArray[np.float64]]]:
-        """Yield each pair, turn and shift. The order makes pairs of the same tile follow each other."""
+        """Yield each pair, turn and shift. Pairs with the same first tile come one after the other."""
         for place in np.lexsort(self.pairs.T[::-1]):
             first, second = self.pairs[place].tolist()
             yield (first, second), ALL_TURNS[self.turns[place]], self.shifts[place]
@@ -68,7 +69,8 @@ def overlap_candidates(
 
     Args:
         number: Number of tiles, N.
-        landmarks: Returns the landmarks of tiles, given their row numbers: `LANDMARK` (M, LANDMARKS).
+        landmarks: Function that takes the row numbers of M tiles and returns their landmarks, an array of dtype
+            `LANDMARK` and shape (M, LANDMARKS).
         asked: bool (N,), true for the tiles whose overlaps we want. Each returned pair has at least one of these tiles.
 
     Source: The search is a form of locality-sensitive hashing with sorted codes: Charikar, "Similarity estimation
@@ -113,7 +115,7 @@ def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.boo
 
 
 def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Return the codes that begin with the bits of a part, after they are rotated to a band.
+    """Rotate all codes to a band. Return the rotated codes that begin with the bits of a part.
 
     Returns:
         Two values: the place of each such code in `codes`, int64 (M,), and the rotated codes, uint64 (M,).
@@ -136,7 +138,7 @@ def _rotated(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
 
 
 def _between_tiles(pairs: NDArray[np.int64], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Keep the pairs of landmarks of two tiles, at least one of which is asked. The smaller number is first."""
+    """Keep the pairs of landmarks from two different tiles, at least one of which is asked. Sort each pair."""
     pairs = np.sort(pairs, axis=1)
     tiles = pairs // LANDMARKS
     keep = (tiles[:, 0] != tiles[:, 1]) & asked[tiles].any(axis=1)
@@ -148,14 +150,14 @@ def _agreeing(tiles: NDArray[np.int64], matched: NDArray) -> Candidates:
 
     Args:
         tiles: int64 (M, 2), the tiles of each match.
-        matched: `LANDMARK` (M, 2), the landmarks of each match.
+        matched: Array of dtype `LANDMARK` and shape (M, 2), the two landmarks of each match.
     """
     first, second = matched.T
     turns = _relative_turns(first["code"], second["code"])
     shifts = _places(first) - _turned_places(_places(second), turns)
 
     votes = np.zeros(len(tiles), np.int64)
-    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):  # four grids, so that no pair of near shifts is always separated
+    for corner in ((0, 0), (0, 1), (1, 0), (1, 1)):  # four grids: in one of them, two near shifts are in one square
         squares = np.floor(shifts / SHIFT_TOLERANCE + np.array(corner) / 2).astype(np.int64)
         same = np.column_stack([tiles, turns, squares])
         _, member, counts = np.unique(same, axis=0, return_inverse=True, return_counts=True)
@@ -169,12 +171,14 @@ def _agreeing(tiles: NDArray[np.int64], matched: NDArray) -> Candidates:
 
 
 def _places(landmarks: NDArray) -> NDArray[np.float64]:
-    """Return the places x, y of landmarks, float64 (N, 2): the middle of a pixel has half values."""
+    """Return the places (x, y) of landmarks, float64 (N, 2). The middle of the first pixel is (0.5, 0.5)."""
     return np.stack([landmarks["x"], landmarks["y"]], axis=1) + 0.5
 
 
 def _relative_turns(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the turn that makes the patches of the second codes lie like those of the first, as index int64 (N,).
+    """Return the turns that make the patches of the second codes lie like those of the first, int64 (N,).
+
+    A turn is an index into `ALL_TURNS`.
 
     A patch was brought into its standard position by reversing rows and columns, and then transposing it. A `Turn`
     transposes first. If it does, the reversed rows of the second patch become columns.

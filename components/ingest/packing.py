@@ -89,7 +89,7 @@ class SourceFiles:
             source: Name of the file's source.
             path: The file's path in the source.
             digest: The sha256 of the expected result, from the examination of the file.
-            mask_turn: For a mask, the EXIF orientation to turn it with.
+            mask_turn: The EXIF orientation that says how to turn a mask.
 
         Raises:
             InputError: The file's sha256 has changed, or the file does not exist any more.
@@ -111,7 +111,7 @@ class SourceFiles:
 
 
 class ImageReader:
-    """A reader of the data set's images. If the file is not on this machine, it reads the image from the store."""
+    """A reader of the data set's images. If a file is missing or was changed, the reader takes it from the store."""
 
     def __init__(self, store: Store, sources: list[Source], images: pd.DataFrame):
         """Create a reader.

@@ -12,18 +12,17 @@ from components.ingest.corrections_page import corrections_content, show_correct
 from components.ingest.file_order import MAX_P, file_order_hints
 from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
-from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic
+from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic, show_largest
 from components.ingest.overlap_page import overlap_content, show_overlaps
-from components.ingest.scaling_note import scaling_note, used_bits_counts
 from components.ingest.shortcuts import audit_shortcuts
 from components.ingest.sources.open_sources import Source
 from components.ingest.sources.source_listing import cracks_without_mask
 from components.shared.data.image import UPRIGHT, decode, thumbnail
 from components.shared.data.manifest import CLASSES
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.page import CellImage, Page
 
 SAMPLE_ROWS = 2
-CLUSTERS_SHOWN = 4
 CONFLICT_IMAGE_PIXELS = 160
 QUARANTINED_FILES_LISTED = 100  # report.json lists all of them
 AUROC_OF_AN_EASY_PREDICTOR = 0.9
@@ -51,7 +50,7 @@ def report_content(
         digest: The data set version's digest.
     """
     images = selection.images
-    quarantine = pd.concat([refused, selection.conflicts, selection.between_groups, corrected.bad])
+    quarantine = pd.concat([refused, selection.conflicts, selection.between_groups, corrected.quarantined])
     return {
         "digest": digest,
         "files": sum(len(source.files) for source in sources),
@@ -123,7 +122,7 @@ def write_page(
     Args:
         report: From `report_content`.
         selection: The data set's images.
-        read: Returns the content of an image, given its index.
+        read: Function that takes the index of an image and returns the content of its file.
         conflict_pairs: The pairs of files with different labels that the page shows. The selection can have more pairs.
         path: File to write.
     """
@@ -230,16 +229,7 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
         "Mirrored and rotated tiles count too. All tiles of a set are in one group, so that no model is tested on "
         "images that it was trained on."
     )
-    shown = clusters[:CLUSTERS_SHOWN]
-    sizes = ", ".join(str(len(cluster)) for cluster in shown)
-    rows = []
-    for cluster in shown:
-        rows.append(list(map(read, cluster[:MOSAIC_COLUMNS])))
-    page.image(
-        mosaic(rows),
-        f"The largest sets, one in each row; they have {sizes} tiles",
-        "Tiles that are near duplicates",
-    )
+    show_largest(page, "sets of near duplicates", clusters, list(map(len, clusters)), read)
 
 
 def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
@@ -248,10 +238,10 @@ def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
     page.heading("File numbers that may run photo by photo")
     page.text(
         "In these folders, a tile resembles the next file much more than a random file of the folder. So the file "
-        "numbers may run photo by photo. The ratio compares the two distances (1: no difference), and p is the result "
-        f"of a permutation test (at most {MAX_P:g} here). We do not form groups from this. If you know where a photo "
-        "begins, name the photos with `ingest.group_pattern`, or in the column `group` of a table. Otherwise, tiles of "
-        "one photo can be in several splits."
+        "numbers may run photo by photo. The ratio is the distance of neighbours divided by the distance of random "
+        f"files (1: no difference). The value p is the result of a permutation test (at most {MAX_P:g} here). We do "
+        "not form groups from this. If you know where a photo begins, name the photos with `ingest.group_pattern`, or "
+        "in the column `group` of a table. Otherwise, tiles of one photo can be in several splits."
     )
     rows = [
         [hint["source"], hint["folder"], hint["files"], f"{hint['ratio']:.2f}", f"{hint['p']:.3f}"] for hint in hints

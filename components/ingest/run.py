@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from components.ingest.config import IngestConfig
+from components.ingest.contents import check_enough
 from components.ingest.corrected_labels import apply_corrections, read_standing
 from components.ingest.earlier_versions import (
     NEAR_DUPLICATES,
@@ -46,7 +47,7 @@ from components.ingest.sources.open_sources import Source, open_sources
 from components.ingest.sources.uri import SourceUri, parse_sources
 from components.ingest.thumbnails import Thumbnails, blank
 from components.shared.data.corrections import Standing
-from components.shared.data.manifest import CLASSES, content_digest, make_manifest, read_manifest, write_manifest
+from components.shared.data.manifest import content_digest, make_manifest, read_manifest, write_manifest
 from components.shared.data.versions import MANIFEST, Version, commit
 from components.shared.errors import InputError
 from components.shared.events import log, warn
@@ -182,7 +183,7 @@ def _make(
 
     earlier = read_earlier_versions(store, recorded_versions(store, records))
     accepted = files[files["reason"].isna()]
-    corrected = apply_corrections(accepted, standing)
+    corrected = apply_corrections(accepted, standing, sources)
     selection = select(
         corrected.images,
         thumbnails.read,
@@ -191,8 +192,8 @@ def _make(
         given=accepted["sample_id"],
         search=_overlap_search(store, sources, with_known_places(corrected.images, earlier.places), thumbnails, config),
     )
-    _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.bad]))
-    _check_enough(selection, config)
+    _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.quarantined]))
+    check_enough(selection.images, corrected.images, config.min_images)
 
     images = with_known_places(selection.images, earlier.places)
     new = images[images["shard"].isna()]
@@ -242,8 +243,9 @@ def _examine(
     """Examine the files that earlier ingestions have not examined yet.
 
     Returns:
-        A table of the files of all sources, and their thumbnails by the index of this table. For each file, the table
-        has the name of its source and what was found in it. The column `new` is true for files that were examined now.
+        Two values: a table of the files of all sources, and their thumbnails. A file has the same row number in both.
+        For each file, the table has the name of its source and what was found in it. The column `new` is true for files
+        that were examined now.
     """
     files = pd.concat([source.files.assign(source=source.name) for source in sources], ignore_index=True)
     thumbnails = Thumbnails(len(files))
@@ -337,13 +339,3 @@ def _warn_about(what: str, files: pd.DataFrame) -> None:
             f"files {what}: {len(files)}; the first is {first['path']}: {first['reason']}. The data set report lists "
             f"all files {what}"
         )
-
-
-def _check_enough(selection: Selection, config: IngestConfig) -> None:
-    for label, name in enumerate(CLASSES):
-        images = int((selection.images["label"] == label).sum())
-        if images < config.min_images:
-            raise InputError(
-                f"the class {name} has {images} accepted images, fewer than ingest.min_images {config.min_images}; add "
-                "images of this class, or lower ingest.min_images"
-            )

@@ -87,7 +87,7 @@ def files_state(sources: list[Source], folders: list[str], config: IngestConfig,
     Return "" if a file has no tag.
 
     The digest covers the names and tags of the files that are used. It also covers our sentences about the other files,
-    because the reports contain these sentences. The arguments are those of `archives_state`.
+    because the reports contain these sentences. `archives_state` describes the arguments other than `sources`.
     """
     contents = []
     for source in sources:
@@ -185,7 +185,10 @@ def write_records(
 
 
 def _old_reports(store: Store, folder: str, current: str) -> list[str]:
-    """Return the keys of old reports, but not of reports of the last day, which another ingestion may still read."""
+    """Return the keys of reports that can be deleted: those older than a day, except the reports in `current`.
+
+    Another ingestion may still read newer reports.
+    """
     yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
     stored = store.objects(f"{folder}/reports/")
     return [one.key for one in stored if one.changed < yesterday and not one.key.startswith(f"{current}/")]

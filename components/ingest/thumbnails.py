@@ -1,7 +1,7 @@
 """Hold the small grey thumbnails and the landmarks of images. They help to find near duplicates and overlaps.
 
-An ingestion needs only a few of those that earlier ingestions made. So they stay on disk, and their files are mapped
-into memory.
+An ingestion needs only a few of the thumbnails and landmarks that earlier ingestions made. So these stay on disk, and
+their files are mapped into memory.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from components.ingest.landmarks import LANDMARK, LANDMARKS
 
 THUMBNAIL_SIDE = 32
 ROWS_PER_WRITE = 4096
-# What we store of each image.
+# A sketch: the thumbnail and the landmarks of one image.
 SKETCH = np.dtype([("thumbnail", "u1", (THUMBNAIL_SIDE, THUMBNAIL_SIDE)), ("landmarks", LANDMARK, (LANDMARKS,))])
 
 
@@ -27,7 +27,7 @@ class Thumbnails:
         self._position_of_row = np.zeros(files, np.int64)
 
     def add(self, rows: NDArray[np.int64], array: NDArray, positions: NDArray[np.int64]) -> None:
-        """Add `array[positions]`, `SKETCH`, for `rows`, in the order of the rows. The array is not copied."""
+        """Add sketches: `array[positions[i]]` (dtype `SKETCH`) is the sketch of `rows[i]`. No array is copied."""
         self._array_of_row[rows] = len(self._arrays)
         self._position_of_row[rows] = positions
         self._arrays.append(array)
@@ -37,7 +37,7 @@ class Thumbnails:
         return self._read(rows, "thumbnail")
 
     def read_landmarks(self, rows: NDArray[np.int64]) -> NDArray:
-        """Return the landmarks of rows, `LANDMARK` (len(rows), LANDMARKS)."""
+        """Return the landmarks of rows, an array of dtype `LANDMARK` and shape (len(rows), LANDMARKS)."""
         return self._read(rows, "landmarks")
 
     def _read(self, rows: NDArray[np.int64], field: str) -> NDArray:
@@ -59,14 +59,17 @@ class Thumbnails:
 
 
 def blank(number: int) -> NDArray:
-    """Return sketches to be filled in, `SKETCH` (number,): black thumbnails without landmarks."""
+    """Return empty sketches: black thumbnails without landmarks, an array of dtype `SKETCH` and shape (number,)."""
     return np.zeros(number, SKETCH)
 
 
 def open_thumbnails(path: str | Path, number: int) -> NDArray:
-    """Map a file of sketches into memory as `SKETCH` (number,). The file can be deleted afterwards.
+    """Map a file of sketches into memory. The file can be deleted afterwards.
+
+    Returns:
+        An array of dtype `SKETCH` and shape (number,).
 
     Raises:
-        ValueError: The file does not hold exactly `number` sketches.
+        ValueError: The file holds fewer than `number` sketches.
     """
     return np.memmap(path, SKETCH, "r", shape=(number,))

@@ -33,7 +33,7 @@ def plan(photos: str, config: str, job: str, listed: dsl.Output[dsl.Artifact]):
 def inspect(listed: dsl.Input[dsl.Artifact], share: int, config: str, job: str):
     """Inspect one share (part) of the photos, and write the result of each photo to the store.
 
-    Photos that were inspected without an error are skipped.
+    The step skips the photos that an earlier run or attempt inspected without an error.
 
     Args:
         listed: The plan that the component `plan` wrote.

@@ -7,7 +7,7 @@ from pydantic import Field
 from components.shared.config import StepConfig
 
 # Increase this number when the content of a photo's record, or its computation, changes. Older records are not used.
-FORMAT = 2
+FORMAT = 3
 
 
 class InspectConfig(StepConfig):

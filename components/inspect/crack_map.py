@@ -34,7 +34,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class CrackMap:
-    """P(crack) by position.
+    """P(crack) at each position of a photo.
 
     Attributes:
         p_crack: float (rows, columns), 0 to 1; NaN where no tile was classified.
@@ -48,7 +48,7 @@ class CrackMap:
 
 
 def blend(grid: TileGrid, p_crack: np.ndarray) -> CrackMap:
-    """Blend the answers about the tiles into a map.
+    """Blend the answers about overlapping tiles into a map of P(crack).
 
     Args:
         grid: The tiles.

@@ -1,8 +1,8 @@
 """Join the positions with a high P(crack) into findings.
 
 A finding is a connected region of the crack map. It is a *crack* if P(crack) is at least the model's threshold in the
-whole region. If the model has a certified review band, a region with P(crack) in this band *needs review*, unless it
-touches a crack.
+whole region. If the model has a certified review band, a region with P(crack) in this band *needs review*. A region
+that touches a crack does not become a finding of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from components.shared.data.manifest import CLASSES
 
 NO_CRACK, CRACK = CLASSES
 NEEDS_REVIEW = "needs_review"
-NO_DATA = "no_data"  # of tiles and photos that show nothing
+NO_DATA = "no_data"  # the triage of tiles and photos that show nothing
 NEIGHBOURS = np.ones((3, 3), int)  # cells that touch at a corner are connected
 # If the mean width of a region is at most this many tiles, its skeleton follows one crack.
 MAX_MEAN_WIDTH = 1.5
@@ -42,7 +42,7 @@ class Finding:
             not show where the crack runs.
         peak: Left and upper edge (x, y) of the tile with the largest P(crack).
         tiles: Number of tiles whose centre is in the region.
-        novelty: Novelty of the tile with the largest P(crack); above 1, the answer means little.
+        novelty: Novelty of the tile with the largest P(crack). If it is above 1, the answer means little.
     """
 
     triage: str
@@ -73,9 +73,9 @@ class _Region:
     """Connected cells of a crack map.
 
     Attributes:
-        cells: bool (rows, columns) in the smallest box around the region; true for its cells.
-        top: Row of the map where this box begins.
-        left: Column of the map where this box begins.
+        cells: bool (rows, columns), the smallest box around the region. A cell is true if it is in the region.
+        top: Row of the crack map where the box begins.
+        left: Column of the crack map where the box begins.
     """
 
     cells: np.ndarray
@@ -177,9 +177,10 @@ def _outline(region: _Region, crack_map: CrackMap, grid: TileGrid) -> tuple[tupl
 
 
 def signed_area(corners: Sequence[Sequence[float]] | np.ndarray) -> float:
-    """Return the signed area of a polygon with the corners (x, y), (n, 2).
+    """Return the signed area of a polygon. `corners` are its corners (x, y), (n, 2).
 
-    It is positive if the corners run counter-clockwise, on axes where y points up.
+    If y points up, the area is above 0 for corners that run counter-clockwise, and below 0 for corners that run
+    clockwise.
     """
     # We subtract the first corner. Positions in degrees differ little, so their products would lose digits.
     x, y = (np.asarray(corners) - corners[0]).T
@@ -200,7 +201,8 @@ def _length(region: np.ndarray, crack_map: CrackMap, side: int) -> float | None:
 def _skeleton_length(skeleton: np.ndarray, dy: float, dx: float) -> float:
     """Return the length of all lines between neighbouring cells of a skeleton.
 
-    A diagonal is left out if a cell next to it already connects its ends. So a corner does not count twice.
+    A diagonal line does not count if another cell of the skeleton connects its two ends. So a corner does not count
+    twice.
     """
     down = skeleton[:-1] & skeleton[1:]
     right = skeleton[:, :-1] & skeleton[:, 1:]

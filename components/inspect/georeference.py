@@ -78,12 +78,15 @@ def read_georeference(path: Path) -> tuple[Georeference | None, str]:
         return Georeference(affine, epsg), ""
     return None, (
         f"its map projection {f'EPSG:{epsg}' if epsg else 'has no EPSG code and'} is not supported, so findings have "
-        "no position; convert the file to UTM on WGS 84, for zone 32 north with `gdalwarp -t_srs EPSG:32632`"
+        "no position; convert the file to UTM on WGS 84, such as zone 32 north with `gdalwarp -t_srs EPSG:32632`"
     )
 
 
 def _geo_keys(directory: Any) -> dict[int, int]:
-    """Return the GeoKeys whose values are codes. Each entry has four numbers: key, place, count and value."""
+    """Return the GeoKeys of a file whose values are codes: key -> code.
+
+    `directory` has four numbers for each key: key, place, count and value.
+    """
     numbers = list(directory or ())
     return {numbers[i]: numbers[i + 3] for i in range(4, len(numbers) - 3, 4) if numbers[i + 1] == 0}
 

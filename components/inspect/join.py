@@ -51,7 +51,10 @@ def join_shares(plan_path: str, config: InspectConfig, page_path: str, summary_p
 
 
 def _fetch_photos(plan: Plan, store: Store, folder: Path) -> list[InspectedPhoto]:
-    """Return the results of the photos in the order of the plan. If two files are equal, the second names the first."""
+    """Return the results of the photos in the order of the plan.
+
+    If two photos have the same content, the result of the second photo names the first photo.
+    """
     photos: list[InspectedPhoto] = []
     first_names: dict[str, str] = {}
     for done, photo in enumerate(plan.photos, start=1):

@@ -67,9 +67,11 @@ def _write_number(drawing: np.ndarray, number: int, corner: np.ndarray, colour: 
 
 
 def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], network: Network) -> list[np.ndarray]:
-    """Draw a close-up of each finding: its surroundings, and Grad-CAM of its tile with the largest P(crack).
+    """Draw a close-up of each finding.
 
-    Grad-CAM uses the deepest layer whose map is fine enough. If the map is empty, the tile is drawn as it is.
+    The left half shows the finding and its surroundings. The right half shows the tile of the finding that has the
+    largest P(crack), with its Grad-CAM map. Grad-CAM uses the deepest layer whose map is fine enough. If the map is
+    empty, the tile is drawn without the map.
 
     Returns:
         uint8 (CLOSE_UP, 2 * CLOSE_UP, 3) RGB, in the order of the findings.
@@ -93,7 +95,7 @@ def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], networ
 
 
 def _surroundings(photo: Photo, side: int, finding: Finding) -> np.ndarray:
-    """Draw the part of the photo around the finding's tile with the largest P(crack), and outline both of them."""
+    """Draw the photo around the finding's tile with the largest P(crack). Outline the finding and this tile."""
     extent = min(CLOSE_UP_TILES * side, photo.width, photo.height)
     left = int(np.clip(finding.peak[0] + side / 2 - extent / 2, 0, photo.width - extent))
     top = int(np.clip(finding.peak[1] + side / 2 - extent / 2, 0, photo.height - extent))

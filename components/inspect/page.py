@@ -1,4 +1,4 @@
-"""The page of an inspection: findings sorted by certainty, a map of the photos, and their crack maps.
+"""Write the page of an inspection. It shows the findings by certainty, a map of the photos, and their crack maps.
 
 The page works offline.
 """
@@ -20,7 +20,7 @@ from components.shared.data.novelty import STRANGE
 from components.shared.page import Page, data_uri, templates
 
 PAGE = "inspection.html"
-MAX_FINDINGS, MAX_PHOTOS = 300, 1000  # on the page; the tables have all
+MAX_FINDINGS, MAX_PHOTOS = 300, 1000  # largest numbers on the page; the tables have all
 CLOSE_UP_WIDTH, THUMBNAIL = 480, 400  # pixels
 TRIAGE_TEXTS = {CRACK: "crack", NEEDS_REVIEW: "needs review", NO_CRACK: "no crack", NO_DATA: "no data"}
 

@@ -86,7 +86,7 @@ def facts_of(metadata: Metadata) -> PhotoFacts:
 
 
 def _time(exif: Mapping[int, Any]) -> str:
-    """Return when the photo was taken. If this is missing, return when the file was last changed."""
+    """Return when the photo was taken. If this time is missing, return when the file was last changed."""
     text = _text(exif.get(Base.DateTimeOriginal)) or _text(exif.get(Base.DateTime))
     try:
         taken = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S").isoformat()
@@ -119,10 +119,10 @@ def coordinate(value: Any, reference: Any, largest: float) -> float | None:
     """Return a latitude or longitude in degrees, or None if it is missing or impossible.
 
     Args:
-        value: Degrees, minutes and seconds, or degrees alone. Or a text: a number with a decimal point or comma, or a
-            coordinate of XMP such as "47,23.55N".
-        reference: "N", "S", "E" or "W"; "S" and "W" make the value negative. A value that is negative already stays so.
-            A coordinate of XMP has its own letter.
+        value: Degrees, minutes and seconds; or degrees alone; or a text. The text is a number with a decimal point or
+            comma, or a coordinate of XMP such as "47,23.55N".
+        reference: "N", "S", "E" or "W"; "S" and "W" make the value negative. A negative value stays negative. A
+            coordinate of XMP contains its own letter, which is used instead.
         largest: Largest absolute value, degrees.
     """
     if isinstance(value, bytes):

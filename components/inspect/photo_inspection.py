@@ -61,7 +61,7 @@ class Inspection:
     Attributes:
         record: What the tables and the page show.
         tiles: One row for each tile: left_px, top_px, triage, p_crack and novelty.
-        drawings: The overlay and the close-ups: file name -> uint8 (h, w, 3) RGB.
+        drawings: File name -> drawing, uint8 (h, w, 3) RGB. The drawings are the overlay and the close-ups.
     """
 
     record: PhotoRecord
@@ -97,6 +97,7 @@ def inspect_photo(path: Path, sha256: str, identity: str, model: Model, config: 
         sizes_and_findings: dict[str, Any] = {
             "width": photo.width,
             "height": photo.height,
+            "used_bits": photo.used_bits,
             "tile_side": grid.side,
             "findings": tuple(findings),
         }
@@ -164,7 +165,7 @@ def _facts_of_place(place: Place, findings: list[Finding]) -> dict[str, Any]:
 
 
 def _classify(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None) -> TileAnswers:
-    """Classify those tiles of a photo that have data."""
+    """Classify the tiles of a photo. A tile without data gets NaN as its answer."""
     empty = np.ones(grid.shape)
     classified: list[tuple[int, int]] = []
 

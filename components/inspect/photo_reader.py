@@ -1,8 +1,8 @@
 """Read photos of any size row by row, so that the memory does not grow with the height of an orthomosaic.
 
-A TIFF file that stores plain 8-bit pixels is read by its strips or TIFF tiles (`tiff_rows.py`). Every other file is
-decoded completely, and may have at most `MAX_PIXELS` pixels. To decode a part of a JPEG, PNG or HEIF file, a decoder
-must also decode everything before this part.
+If a TIFF file stores plain 8-bit pixels, only its strips or TIFF tiles with the wanted rows are read (`tiff_rows.py`).
+Every other file is decoded completely, and may have at most `MAX_PIXELS` pixels. To decode a part of a JPEG, PNG or
+HEIF file, a decoder must also decode everything before this part.
 """
 
 import contextlib
@@ -14,16 +14,21 @@ import cv2
 import numpy as np
 
 from components.inspect.tiff_rows import Rows, is_tiff, open_tiff
-from components.shared.data.image import decode, empty_pixels
+from components.shared.data.image import decode_with_depth, empty_pixels
 
 PREVIEW_BAND_PIXELS = 8_000_000  # pixels of a photo that are in memory at once while its preview is made
 
 
 class Photo(Protocol):
-    """An open photo. Its size and its rows are those after the EXIF rotation."""
+    """An open photo. Its size and its rows are those of the photo after the EXIF rotation.
+
+    Attributes:
+        used_bits: The number of bits that the photo was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
+    """
 
     width: int
     height: int
+    used_bits: int
 
     def rows(self, top: int, bottom: int) -> Rows:
         """Return the rows from `top` to `bottom` - 1."""
@@ -67,7 +72,7 @@ class _DecodedPhoto:
 
     def __init__(self, path: Path):
         data = path.read_bytes()
-        self._pixels = decode(data)
+        self._pixels, self.used_bits = decode_with_depth(data)
         self._empty = empty_pixels(data)
         self.height, self.width = self._pixels.shape[:2]
 

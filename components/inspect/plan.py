@@ -58,7 +58,7 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
 
     Raises:
         InputError: `uri` is not an s3:// prefix, there is no champion, or there is no photo. If `uri` contains {date}
-            or {yesterday}, a day without photos is an error only if no other day has files either.
+            or {yesterday}, a day may be without photos, but the folder with the days must not be empty.
     """
     if not uri.startswith(SCHEME):
         raise InputError(f"photos is {uri!r}; write it as s3://BUCKET/PREFIX, and upload the photos there")
@@ -85,7 +85,7 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
 
 
 def _photos_under(uri: str, store_uri: str) -> tuple[StoredObject, ...]:
-    """List the photos, without results of inspections and masks.
+    """List the photos. Results of inspections and masks of photos are left out.
 
     A mask is a file in a folder `masks` next to a photo, with the same name as the photo.
     """

@@ -59,7 +59,7 @@ def draw_map(places: list[MapPoint]) -> str:
 
 
 def _round_length(largest: float) -> float:
-    """Return the largest of 1, 2 and 5 times a power of ten that is not above `largest` (metres)."""
+    """Return the largest round length that is at most `largest`, in metres. It is 1, 2 or 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(largest))
     return max(factor * power for factor in (1, 2, 5) if factor * power <= largest)
 

@@ -33,6 +33,7 @@ class PhotoRecord:
         low: A position with at least this P(crack) needs review. None if the model has no certified review band.
         width: Width of the photo in pixels, after the EXIF rotation is applied.
         height: Height of the photo in pixels, after the EXIF rotation is applied.
+        used_bits: The number of bits that the photo was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
         facts: What the camera wrote into the file.
         mm_per_pixel: Millimetres of concrete per pixel; None if unknown.
         scale_source: How the scale was found, in words.
@@ -45,7 +46,8 @@ class PhotoRecord:
         p_max: Largest P(crack) of a tile; None if no tile has data.
         findings: First the cracks, then the findings that need review, each sorted from most to least certain.
         has_georeference: Whether the position of each pixel is known.
-        positions: Longitude and latitude of each corner of each finding's polygon; empty without a georeference.
+        positions: For each finding, the longitude and latitude of each corner of its polygon. It is empty if the photo
+            has no georeference.
         note: A notice about the photo for the reader of the results; "" if there is none.
         overlay: File name of the drawing with the crack map, in the folder of overlays.
         close_ups: File names of the close-ups of the first findings, in the folder of overlays.
@@ -59,6 +61,7 @@ class PhotoRecord:
     low: float | None
     width: int
     height: int
+    used_bits: int
     facts: PhotoFacts
     mm_per_pixel: float | None
     scale_source: str

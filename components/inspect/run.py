@@ -57,9 +57,10 @@ def inspect_photos(
 def _inspect_once(
     path: Path, model: Model, config: InspectConfig, folder: Path, first_paths: dict[str, Path]
 ) -> InspectedPhoto:
-    """Inspect a photo, unless its content was inspected before.
+    """Inspect a photo, or return the record that an earlier call wrote.
 
-    `first_paths` maps the digest of each photo so far to its path. This photo is added to it.
+    `first_paths` maps the digest of each photo so far to its path. If `first_paths` has a photo with the same content,
+    the result names that photo. Otherwise, the photo is added to it.
     """
     try:
         sha256 = file_digest(path)

@@ -42,7 +42,10 @@ def find_scale(
     width: int,
     height: int,
 ) -> Scale:
-    """Return the first known scale: the given scale, the scale of the map projection, or that of lens and distance.
+    """Return the scale of a photo.
+
+    The result is the first of these scales that is known: the given scale, the scale of the map projection, and the
+    scale that follows from lens and distance.
 
     Args:
         given: Scale that the user gave, millimetres of concrete per pixel; None if the user gave none.

@@ -21,7 +21,8 @@ from components.shared.services.version_files import version_files
 
 
 def inspect_share(plan_path: str, share: int, config: InspectConfig) -> None:
-    """Inspect one share (part) of the planned photos. Skip the photos that were inspected without an error.
+    """Inspect one share (part) of the planned photos. Skip photos that an earlier run has inspected
+    without an error.
 
     A photo that cannot be read gets a record with the reason.
 

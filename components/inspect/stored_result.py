@@ -24,7 +24,7 @@ class StoredResult:
     Attributes:
         photo: Key of the photo, relative to the prefix of the photos.
         photo_sha256: Digest of the photo's file; "" if the file could not be read.
-        error: Why there is no result; "" if there is one.
+        error: Why there is no result; "" if there is a result.
         record: Name of the photo's record among `files`; "" if there is no result.
         files: Name of each file, relative to the prefix of the results -> its sha256.
     """

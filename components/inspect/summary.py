@@ -1,11 +1,13 @@
 """Say in sentences what an inspection found, and what the reader of the results must know."""
 
 from collections import Counter
+from operator import attrgetter
 
 from components.inspect.findings import CRACK, NEEDS_REVIEW
 from components.inspect.record import InspectedPhoto, PhotoRecord
 from components.inspect.tile_answers import Model
 from components.shared.data.novelty import USUAL_SHARE_OF_STRANGE
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 
 # If the model sees a crack in more tiles than this, a finding does not show where the crack is.
 MAX_PLAUSIBLE_CRACK_SHARE = 0.5
@@ -44,6 +46,7 @@ def notices(photos: list[InspectedPhoto], model: Model) -> list[str]:
         _tile_notice(records, model),
         _unit_notice(records),
         _position_notice(records),
+        _depth_notice(records),
         _novelty_notice(records),
         _cover_notice(records),
         _triage_notice(records),
@@ -94,6 +97,11 @@ def _position_notice(records: list[PhotoRecord]) -> str:
     return f"{without:,} of {len(records):,} photos have no GPS position" if without else ""
 
 
+def _depth_notice(records: list[PhotoRecord]) -> str:
+    scaled = used_bits_counts(map(attrgetter("used_bits"), records))
+    return scaling_note("photos", scaled) if scaled else ""
+
+
 def _novelty_notice(records: list[PhotoRecord]) -> str:
     strange = sum(record.tiles_novel > USUAL_SHARE_OF_STRANGE * _classified(record) for record in records)
     if not strange:
@@ -123,8 +131,8 @@ def _triage_notice(records: list[PhotoRecord]) -> str:
     if not records or records[0].low is not None:
         return ""
     if records[0].tiles_review is None:
-        return "the model was registered without a review band, so no tile is marked as needs review"
+        return "the model was registered without a review band, so no tile needs review in the results"
     return (
         "the model was validated on too few photos for a certified review band, so every tile that is not called crack "
-        "needs review; only cracks are listed as findings"
+        "needs review. The findings list only cracks"
     )

@@ -112,7 +112,7 @@ def _finding_row(photo: InspectedPhoto, record: PhotoRecord, number: int, findin
 
 
 def _position(record: PhotoRecord, number: int) -> tuple[float | None, float | None, str]:
-    """Return latitude and longitude, and "finding", "photo" or "", which says what has this position.
+    """Return the latitude, the longitude, and whose position this is: "finding", "photo", or "" if none is known.
 
     The position of a finding is the mean of the corners of its outline.
     """

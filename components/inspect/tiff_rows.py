@@ -16,7 +16,7 @@ from tifffile import PHOTOMETRIC, TiffFile, TiffPage, memmap
 from components.shared.data.image import EXIF_ORIENTATION, TIFF_NO_DATA, UPRIGHT
 from components.shared.data.image_structure import MAX_PIXELS, TIFF_STARTS, ImageError, check_tiff
 
-ALPHA = (1, 2)  # kinds of an extra sample: premultiplied or plain transparency
+ALPHA = (1, 2)  # codes of an extra channel that is transparency, premultiplied or not
 # If one row of segments has more pixels than this, it would need too much memory.
 MAX_SEGMENT_PIXELS = 100_000_000
 
@@ -26,8 +26,8 @@ class Rows(NamedTuple):
 
     Attributes:
         pixels: uint8 (rows, width, 3) RGB.
-        empty: bool (rows, width), true for pixels that have no data by the file's transparency, mask or no-data value.
-            None if the file has none of these.
+        empty: bool (rows, width), true for pixels without data. The file marks them by transparency, a mask or a
+            no-data value. None if the file has none of these three.
     """
 
     pixels: np.ndarray
@@ -105,6 +105,7 @@ class TiffRows:
     def __init__(self, path: Path, file: TiffFile, page: TiffPage | Any, mask: TiffPage | None):
         """Prepare to read a TIFF page and its mask by rows. `_obstacle` and `_obstacle_of_mask` must be ""."""
         self.width, self.height = int(page.imagewidth), int(page.imagelength)
+        self.used_bits = 0
         self._page = page
         self._no_data = _number(page.tags.valueof(TIFF_NO_DATA))
         self._mapped = memmap(path, page=0, mode="r") if page.is_memmappable else None
@@ -138,7 +139,7 @@ class TiffRows:
 
 
 class _Segments:
-    """The strips or TIFF tiles of a TIFF page. Those of the last rows that were read are in memory."""
+    """The strips or TIFF tiles of a TIFF page. The segments of the rows that were read last are in memory."""
 
     def __init__(self, file: TiffFile, page: TiffPage | Any, missing: float):
         """Prepare to read a page. `missing` is the value of the pixels in segments that the file does not store."""
@@ -163,7 +164,7 @@ class _Segments:
         return int(min(page.tilelength if page.is_tiled else page.rowsperstrip, page.imagelength))
 
     def _read(self, row: int) -> np.ndarray:
-        """Decode a row of segments."""
+        """Return the pixels of one row of segments, uint8 (rows, width, samples)."""
         page, height = self._page, self._segment_height()
         width = int(page.imagewidth)
         across = math.ceil(width / page.tilewidth) if page.is_tiled else 1
@@ -178,7 +179,10 @@ class _Segments:
         return pixels
 
     def _decode(self, index: int) -> tuple[np.ndarray | None, int]:
-        """Return a segment, uint8 (rows, columns, samples), and its left edge in the photo. A missing one is None."""
+        """Return a segment, uint8 (rows, columns, samples), and its left edge in the photo.
+
+        The segment is None if the file does not store it.
+        """
         page = self._page
         try:
             self._file.filehandle.seek(page.dataoffsets[index])
@@ -202,7 +206,7 @@ def _colours_and_alpha(stored: np.ndarray, page: Any) -> tuple[np.ndarray, np.nd
 
 
 def _number(text: Any) -> float | None:
-    """Return the no-data value, which GDAL writes as a text. Return None if there is none from 0 to 255."""
+    """Return the no-data value, which GDAL writes as a text. Return None if it is not a whole number from 0 to 255."""
     try:
         value = float(str(text).strip(" \0"))
     except ValueError:

@@ -84,14 +84,14 @@ def read_model(name: str, version: str, artifacts: Path) -> Model:
 def classify_tiles(
     model: Model, tiles: Iterable[np.ndarray], batch_size: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield P(crack) and novelty of some tiles at a time, in the order of the tiles. Both arrays are float64 (n,).
+    """Yield the P(crack) and the novelty of the next n tiles, in their order. Both arrays are float64 (n,).
 
     The image features for the novelty are computed while the network runs.
 
     Args:
         model: A registered model version.
         tiles: uint8 (H, W, 3) RGB. A tile that does not have the network's input size is scaled.
-        batch_size: Number of tiles in a forward pass. None: 16 on a CPU, 256 on a GPU.
+        batch_size: Number of tiles in a forward pass. None means 16 on a CPU and 256 on a GPU.
     """
     batch_size = batch_size or BATCH_SIZE[model.network.mean.device.type]
     batches_at_once = max(1, SCORED_AT_ONCE // batch_size)

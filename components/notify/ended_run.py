@@ -46,7 +46,7 @@ class EndedRun:
         drift: The result of a drift check. It is empty if there is none.
         training: The training that a drift check started. It is empty if there is none.
         undelivered: The reason why the message about the run was not delivered. It is empty if there is none.
-        unreadable: The reason why the store could not be read. It is empty if the store was read.
+        unreadable: The reason why the store could not be read. It is empty if the store could be read.
     """
 
     job: str

@@ -27,7 +27,7 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
         splits_path: Table (sample_id, split).
         config: Gives the batch size and the registered model's name.
         folder: Folder to write: the predictions, and calibration.json if there is a champion. The predictions are
-            empty if there is no champion, or if no test tile is new to it.
+            empty if there is no champion, or if no test tile is new to the champion.
 
     Returns:
         The champion's model version, or "" if there is no champion.
@@ -70,7 +70,7 @@ def _answers(fetched: Path, version: str, manifest_path: str, splits_path: str, 
 
 
 def unknown_rows(rows: pd.DataFrame, learnt: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows whose tile and group are both missing in `learnt`, with a new index from 0.
+    """Return the rows whose tile and group are both missing in `learnt`. The new index starts at 0.
 
     Args:
         rows: Table with sample_id and group_id.

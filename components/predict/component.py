@@ -17,7 +17,7 @@ def predict(
 ):
     """Compute a candidate's answers before and after fine-tuning.
 
-    The candidate answers the validation, test and robustness splits, and a sample of the training split.
+    The candidate classifies the tiles of the validation, test and robustness splits, and a sample of training tiles.
 
     Args:
         model: Saved-model folder.

@@ -28,7 +28,7 @@ class CorruptionConfig(Config):
         default=(1, 2, 3, 4, 5), description="from 1 (weak) to 5 (strong)"
     )
     max_images: int = Field(
-        default=500, ge=0, description="number of robustness tiles that get all corruptions; 0: no corruptions"
+        default=500, ge=0, description="largest number of robustness tiles that get all corruptions; 0: no corruptions"
     )
 
 

@@ -1,7 +1,7 @@
 """Corrupt images for the robustness suite, in ten families and five severities.
 
-All ten families occur in inspections of structures. Severity 1 is barely visible. At severity 5, a person also finds it
-hard to see a crack. Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128
+All ten families occur in inspections of structures. Severity 1 is barely visible. At severity 5, a crack is hard to see
+for a person too. Lengths are fractions of the image's smaller side, so a severity means the same for tiles of 128
 and 256 px. The seed of the random generator depends on the image, the family and the severity. So a corrupted view is
 the same on every machine and in every run.
 

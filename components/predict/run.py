@@ -91,7 +91,7 @@ def gigaflops(network: Network) -> float:
 
 
 def exact(config: PredictConfig) -> PredictConfig:
-    """Return the configuration with precision fp32, in which P(crack) differs by at most 1e-5 between CPUs."""
+    """Return the configuration with precision fp32. With fp32, P(crack) differs by at most 1e-5 between CPUs."""
     return config.model_copy(update={"precision": "fp32"})
 
 

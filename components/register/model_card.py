@@ -17,6 +17,7 @@ from components.shared.network.network import ModelInfo
 from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
+from components.shared.results.false_alarms import false_alarms_in_words
 from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurements, footnote, shown_row, spoken
 from components.shared.results.slices import SEEN, UNSEEN, WHOLE
@@ -31,7 +32,7 @@ USE = (
 LIMITS = (
     "All numbers hold for photos like those in the table of sources and surfaces. For other surfaces, cameras, "
     "distances or light, measure the model again. `crack-pipeline drift-check` reports whether new images are "
-    "like the training images. Some labels may be wrong, because nobody has corrected them. If a tile has no crack, "
+    "like the training images. Some labels may be wrong. If a tile has no crack, "
     "the tiles next to it may still have one."
 )
 USAGE = (
@@ -85,6 +86,7 @@ def model_card(
         footnote(uncorrupted),
         interval_note(table.loc[table["split"] == "test", "group_id"]),
         _sentences(rows),
+        false_alarms_in_words(rows),
         "## Which tiles need a person",
         triage_in_words(calibration.band, rows),
         _triage_table(rows),
@@ -140,7 +142,7 @@ def _triage_table(rows: Measurements) -> str:
 
 
 def _sentences(rows: Measurements) -> str:
-    """Return a list in Markdown of the results on calibration, corruptions, explanations and drift."""
+    """Return the results on calibration, corruptions, explanations and drift, as a list in Markdown."""
     ece = rows.find("ece_calibrated")
     sentences = [f"- Calibration error on test after temperature scaling: {shown_row(ece)}."]
 
@@ -190,7 +192,10 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of the sources and surfaces with the lowest recall first; "" if there is only one of each."""
+    """Return a table of sources and surfaces, the lowest recall first.
+
+    The result is "" if there is only one source and only one surface.
+    """
     measured = []
     for row in rows.where(name="recall_at_threshold", condition="after"):
         if row.split in ("test", "robustness") and row.slice.columns in (("source",), ("surface",)):

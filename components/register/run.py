@@ -48,8 +48,8 @@ def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
 
     Raises:
         InputError: The files of a registered version were changed after its registration.
-        RuntimeError: The model version's answers differ from the measured answers. It gets no alias, and one of its
-            tags holds the reason.
+        RuntimeError: The model version cannot be loaded, or its answers differ from the measured answers. The version
+            gets no alias, and one of its tags contains the reason.
     """
     name = config.model_name
     images = _test_images(winner, config)
@@ -121,7 +121,7 @@ def _log_version(winner: Winner, images: pd.Series, content: str, config: Regist
 
 
 def _upload(folder: Path, run_id: str, job: str) -> str:
-    """Upload a model's files as a model of the run, and return the model's id."""
+    """Upload a model's files to an MLflow run, and return the id that MLflow gives the model."""
     client = mlflow_runs.client()
     experiment = client.get_run(run_id).info.experiment_id
     model = mlflow.initialize_logged_model(

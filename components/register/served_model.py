@@ -95,7 +95,7 @@ def _image(row: int, cell: Any, size: int) -> tuple[np.ndarray, pd.DataFrame]:
         header = read_header(data)
         if header.width * header.height > MAX_PIXELS:
             raise ImageError(f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; send tiles")
-        image = decode_filled(data)
+        image = decode_filled(data).pixels
     except (binascii.Error, TypeError, ValueError) as error:  # TypeError: the cell is not text
         cause = error if isinstance(error, ImageError) else "not base64"
         raise MlflowException.invalid_parameter_value(

@@ -122,7 +122,7 @@ def _copy_served_code(folder: Path) -> Path:
 def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
     """Return the paths of the model version's artifacts by name. Write new files into `folder`.
 
-    `training_rows` lists the tiles that the model must not be tested on.
+    The artifact `training_rows` lists the tiles that the model must not be tested on.
     """
     manifest = read_manifest(winner.manifest)
     splits = read_splits(winner.splits)

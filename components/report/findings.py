@@ -43,7 +43,7 @@ class WrongAnswers:
 
     Attributes:
         asked: Number of test tiles with this label.
-        wrong: Number of these tiles with a wrong answer of the candidate.
+        wrong: Number of these tiles that the candidate answers wrongly.
         shown: The wrong answers whose tile the report shows, the most certain first. The columns are those of
             `read_test_answers`.
     """

@@ -13,13 +13,14 @@ from components.report.findings import Candidate, Findings, WrongAnswers, headli
 from components.shared.data.manifest import CLASSES
 from components.shared.page import Badge, Page, data_uri, main_of, templates
 from components.shared.results.dossier import DRIFT, EVALUATION, EXPLANATION, PROMOTION, TRAINING
+from components.shared.results.false_alarms import false_alarms_in_words, rows_of_false_alarms
 from components.shared.results.group_kind import interval_note
 from components.shared.results.measurements import Measurement, footnote, shown_row, spoken
 from components.shared.results.triage import triage_in_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 PERCENT = "\N{NO-BREAK SPACE}%"
-# For each column in the table of candidates: the measurement and its split.
+# Column in the table of candidates -> the measurement that it shows, and the split of this measurement.
 COLUMNS = {
     "test accuracy": ("accuracy", "test"),
     "test F1": ("f1", "test"),
@@ -41,6 +42,7 @@ WORDS = {
     "near duplicates": "Tiles that show the same place almost identically.",
     "group": "Tiles that must stay in the same split: all tiles of one photo, near duplicates, and overlapping tiles.",
     "source": "A place that tiles come from, such as a folder. The data of a run can have several sources.",
+    "sound concrete": "Concrete without cracks. A source of sound concrete has no tile with the label crack.",
     "surface": "The kind of structure that a tile shows: deck, pavement, wall or unknown.",
     "training split": "The tiles that a network learns from.",
     "validation split": "The tiles that decide which weights are saved, and which threshold the network gets.",
@@ -149,6 +151,8 @@ def _first_screen(page: Page, findings: Findings) -> None:
     page.html(f"<style>\n{style}</style>")
     _wrong_answers(page, best, level=2)
     page.text(triage_in_words(best.calibration.band, best.measurements))
+    page.text(false_alarms_in_words(best.measurements))
+    page.text(footnote(rows_of_false_alarms(best.measurements)))
 
 
 def _bullets(sentences: Iterable[str]) -> str:

@@ -68,7 +68,7 @@ def in_step() -> bool:
 def signs_of_life() -> Iterator[None]:
     """In the block, report every SECONDS_BETWEEN_SIGNS_OF_LIFE that the step's process is alive.
 
-    The local run shows this on its screen. On a cluster, people see it in the log, with the last progress.
+    A local run shows each report on the screen. On a cluster, the log contains each report, with the last progress.
     """
     started = time.monotonic()
     ended = threading.Event()

@@ -100,7 +100,7 @@ class Page:
         self._body.append(_parts().end_of_fold())
 
     def contents(self) -> None:
-        """Put the table of contents here. It links to all headings of level 2 and 3, also to those appended later."""
+        """Put the table of contents here. It links to all headings of level 2 and 3, also to later ones."""
         self._contents_at = len(self._body)
 
     def callout(self, markdown: str, passed: bool) -> None:
@@ -180,7 +180,7 @@ def data_uri(image: bytes) -> str:
 
 
 def main_of(path: str | Path) -> str:
-    """Return the HTML inside a page's `<main>`, without the title. If there is no `<main>`, use `<body>`.
+    """Return the HTML inside a page's `<main>`, without the title. If there is no `<main>`, use `<body>` instead.
 
     Raises:
         ValueError: The file has neither `<main>` nor `<body>`.
@@ -198,7 +198,7 @@ def main_of(path: str | Path) -> str:
 
 @cache
 def templates(folder: Path) -> Environment:
-    """Return the Jinja templates of a folder. They escape values."""
+    """Return the Jinja templates of a folder. The templates escape all values that they insert."""
     return Environment(loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 

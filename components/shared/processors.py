@@ -45,7 +45,7 @@ def limit_threads(processors: int | None = None) -> None:
     Libraries that are loaded later, and child processes, read the limit from the environment.
 
     Args:
-        processors: The number of processors; None counts them with `count_processors`.
+        processors: The number of processors. If it is None, `count_processors` counts them.
     """
     processors = processors or count_processors()
     if processors >= (os.cpu_count() or 1):

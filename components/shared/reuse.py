@@ -73,7 +73,7 @@ def _files_of(folder: Path, pattern: str) -> list[Path]:
 
 
 def _modules_imported(source: str) -> list[Path]:
-    """Return the files that the imports from `components` in a source text may refer to.
+    """Return the files that a source text may import from `components`.
 
     In `from components.a import b`, b can be the file b.py or a name in a.py. So some of these files do not exist.
     """

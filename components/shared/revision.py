@@ -18,7 +18,7 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def commit(root: Path) -> str:
-    """Return the checkout's commit, 40 hexadecimal digits. It raises the same errors as `git`."""
+    """Return the checkout's commit, 40 hexadecimal digits. Raise the same errors as `git`."""
     return git(root, "rev-parse", "HEAD")
 
 

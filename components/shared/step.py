@@ -20,7 +20,9 @@ from components.shared.services.store import Store
 
 @contextmanager
 def step(name: str, job: str, store: str) -> Iterator[None]:
-    """Emit a step's start, signs of life, end and failure. If it fails, store the cause and raise the error again.
+    """Report a step's start, signs of life, end and failure.
+
+    If the step fails, store the cause and raise the error again.
 
     Before the step starts, the number of its threads is limited to the number of processors that the pod may use.
 

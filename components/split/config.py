@@ -23,7 +23,7 @@ class HeldOut(Config):
         return self
 
     def column_and_value(self) -> tuple[str, str]:
-        """Return a column of the manifest and the held-out value: ("surface", "wall") or ("source", "bridges")."""
+        """Return the column of the manifest, and the value in it that is held out, such as ("surface", "wall")."""
         return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 
@@ -31,7 +31,11 @@ class SplitConfig(StepConfig):
     """The shares of the splits, and the leak check. The split `train` gets all images that no other split gets."""
 
     # These settings do not change the splits, so they do not change the key of the ledger.
-    WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {"leak_sample", "leak_correlation"}
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = StepConfig.WITHOUT_EFFECT | {
+        "leak_sample",
+        "leak_correlation",
+        "leak_overlap",
+    }
 
     val: float = Field(default=0.1, gt=0, lt=1, description="share of the images in the split val")
     test: float = Field(default=0.1, gt=0, lt=1, description="share of the images in the split test")
@@ -54,6 +58,14 @@ class SplitConfig(StepConfig):
         description="two tiles in different splits are a leak if the correlation of their fine structure is at least "
         "this number",
     )
+    leak_overlap: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="two tiles in different splits are a leak if they share a fifth of a tile or more, and the "
+        "correlation is at least this number, such as 0.7, in each quarter of the area that both show, and between its "
+        "strong structures; null does not look for overlaps",
+    )
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> "SplitConfig":
@@ -67,8 +79,8 @@ class SplitConfig(StepConfig):
     def shares(self) -> dict[str, float]:
         """Return the share of each split. The shares sum to 1.
 
-        If a surface or source is held out, robustness has no share. The other shares then refer to the images outside
-        the held-out surface or source.
+        If a surface or source is held out, the split robustness has no share. The other shares then refer to the images
+        that are not held out.
         """
         shares = {"val": self.val, "test": self.test}
         if isinstance(self.robustness, float):

@@ -1,12 +1,20 @@
 """Check that related images are in the same split. This module does not use the code that assigns the splits."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """An image, or two related images, are in different splits. This is an error in our code, not in the data."""
+    """An image, or two related images, are in different splits. This is an error in our code, not in the data.
+
+    Attributes:
+        pairs: The sample_ids of the related images that are in different splits.
+    """
+
+    def __init__(self, message: str, pairs: Sequence[tuple[str, str]] = ()):
+        super().__init__(message)
+        self.pairs = pairs
 
 
 def check_leaks(
@@ -18,10 +26,10 @@ def check_leaks(
         manifest: The data set version.
         splits: The splits of its images.
         related: Relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be in the
-            same split, even if they belong to different groups.
+            same split, even if they belong to different groups. A pair is ignored if one of its images has no split.
 
     Raises:
-        LeakError: There is a leak. The message names the first two images of the leak.
+        LeakError: There is a leak. The message names the images of the first leak.
     """
     split_of = _split_of_each_image(manifest, splits)
     for relation, pairs in (related or {}).items():
@@ -62,5 +70,5 @@ def _check_pairs(manifest: Manifest, split_of: dict[str, str], relation: str, pa
         path_of = dict(zip(manifest.table["sample_id"], manifest.table["path"], strict=True))
         named = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in leaks[0])
         raise LeakError(
-            f"{len(leaks)} pairs of images that {relation} are in different splits; the first pair: {named}"
+            f"{len(leaks)} pairs of images that {relation} are in different splits; the first pair: {named}", leaks
         )

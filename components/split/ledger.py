@@ -4,8 +4,8 @@ All data set versions of a store share a ledger if they are split with the same 
 change, so the ledger recognises a group in every data set version.
 
 The ledger consists of pages, which are the objects under `splits/KEY/`. KEY is a digest of the parameters and the seed.
-Each run of the split step adds one page with its groups. Groups that are already in a page older than one hour are
-omitted. The name of a page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3
+Each run of the split step adds one page with its groups. It omits the groups that are already in a page older than one
+hour. The name of a page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3
 listings are strongly consistent. If the pages are deleted, the next run starts with an empty ledger.
 """
 
@@ -24,7 +24,7 @@ from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import ATTEMPTS, THREADS
 from components.shared.services.store import MissingObjectError, Store
 
-# A run that wrote a page deletes it at once if it contradicts another page. So a page older than this is final, and we
+# A run deletes its own page at once if the page contradicts another page. So a page older than this time is final. We
 # call its groups settled.
 SETTLED_AGE = datetime.timedelta(hours=1)
 DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{64})\.parquet$")
@@ -48,10 +48,10 @@ class Ledger:
         """Store the splits of a data set version's groups.
 
         Returns:
-            True if the splits were stored. False if another run has put one of these groups into a different split in
-            the meantime. Then nothing is stored, and the caller must read the ledger and choose splits again. If two
-            concurrent runs contradict each other, the run that writes last gets False. The other run may get False
-            too.
+            True if the ledger has these splits now. False if another run has put one of these groups into a different
+            split in the meantime. Then nothing is stored, and the caller must read the ledger and choose splits again.
+            If two concurrent runs contradict each other, the run that writes last gets False. The other run may get
+            False too.
         """
         settled = _merged(self._read_pages(until=datetime.datetime.now(datetime.UTC) - SETTLED_AGE))
         page = {group: split for group, split in assignment.items() if group not in settled}
@@ -93,8 +93,8 @@ class Ledger:
             if all(there):
                 return [self._pages[key] for key in keys]
         raise InputError(
-            f"the store {self._store.uri} lists pages under {self._folder}/ that it does not have; check the storage "
-            "server"
+            f"the store {self._store.uri} lists objects under {self._folder}/, but then answers that they do not "
+            "exist; check the storage server"
         )
 
     def _fetch(self, key: str) -> bool:

@@ -11,7 +11,7 @@ from components.split.config import HeldOut, SplitConfig
 from components.split.tile_comparison import Comparison
 from components.split.tile_leaks import show_comparison
 
-# If the share of a split differs from the wanted share by more than this, the page says why.
+# If the share of a split differs from the wanted share by more than this number, the page says why.
 EXPLAINED_DIFFERENCE = 0.02
 
 
@@ -103,7 +103,7 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Return the wanted share of each split. If robustness is held out, this is the share that it has."""
+    """Return the wanted share of each split. If robustness is held out, its real share is used instead."""
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

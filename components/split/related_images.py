@@ -35,7 +35,8 @@ def _table(
 ) -> pd.DataFrame:
     """Read a table of the data set version. If the store does not have the table, warn and return an empty table.
 
-    There is no warning about a table that is `optional`, because early releases did not write it.
+    Early releases did not write the `optional` tables. If the data set version is in the store without an optional
+    table, there is no warning.
     """
     if version is not None:
         try:

@@ -17,12 +17,12 @@ from components.shared.events import warn
 from components.shared.hashing import digest
 from components.shared.services.store import Store
 from components.split.config import HeldOut, SplitConfig
-from components.split.leak_check import check_leaks
+from components.split.leak_check import LeakError, check_leaks
 from components.split.ledger import Assignment, Ledger
 from components.split.page import write_page
 from components.split.related_images import related_images
 from components.split.tile_comparison import Comparison
-from components.split.tile_leaks import check_tiles
+from components.split.tile_leaks import check_tiles, show_related
 
 STRATUM = ["label", "source", "surface"]
 DECIMALS_OF_CHI_SQUARE = 9  # chi-square is rounded, so that the splits are the same on all machines
@@ -39,12 +39,14 @@ def assign_splits(
         page_path: File to write: the page, HTML.
         config: The wanted shares of the splits, the surface or source that is held out, and the settings of the leak
             check.
-        seed: Decides between equally good assignments. The same seed, manifest and ledger give the same splits. If a
-            group is already in the store's ledger, it keeps its split.
+        seed: Decides in which order groups of the same size are assigned. The same seed, manifest and ledger (the
+            store's record of earlier splits) give the same splits. A group that is already in the ledger keeps its
+            split.
 
     Raises:
         InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
-            different splits are near duplicates. In the last case, the page shows these near duplicates.
+            different splits are near duplicates or overlap. In the last case, the page shows these tiles.
+        LeakError: Images that ingestion recorded as related are in different splits. The page shows them.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -57,7 +59,7 @@ def assign_splits(
         chosen = choose_splits(manifest.table, config, seed, earlier)
         split_of_image = manifest.table["group_id"].map(chosen)
         splits = make_splits(manifest.table[["sample_id"]].assign(split=split_of_image))
-        check_leaks(manifest, splits, related)
+        _check_related(store, manifest, splits, related, page_path)
         _check_images(manifest.table.merge(splits.table, on="sample_id"), config)
         comparison = _compare_sample(store, manifest, splits, config, seed, page_path)
         added = ledger.add(chosen)
@@ -66,6 +68,26 @@ def assign_splits(
     assigned_before = len(chosen.keys() & earlier.keys())
     write_page(manifest, splits, config, assigned_before, store, comparison, page_path)
     return splits
+
+
+def _check_related(
+    store: Store, manifest: Manifest, splits: Splits, related: dict[str, list[tuple[str, str]]], page_path: str | Path
+) -> None:
+    """Check what ingestion recorded about related images. If there is a leak, a page shows the pairs.
+
+    Raises:
+        LeakError: There is a leak.
+    """
+    try:
+        check_leaks(manifest, splits, related)
+    except LeakError as error:
+        if not error.pairs:
+            raise
+        try:
+            key = show_related(store, manifest, splits, error.pairs, page_path)
+        except InputError as unreadable:
+            raise error from unreadable
+        raise LeakError(f"{error}; {page_path} and {store.uri}/{key} show these tiles", error.pairs) from error
 
 
 def _compare_sample(
@@ -87,7 +109,7 @@ def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: 
     """Choose a split for each group.
 
     A group that an earlier run assigned stays in its split. A new group of the held-out surface or source is put into
-    the split `robustness`. All other groups are assigned by the shares.
+    the split `robustness`. All other groups are assigned so that each split gets about its wanted share.
 
     Args:
         table: Manifest rows.
@@ -123,7 +145,7 @@ def split_groups(
 
     Groups that earlier runs assigned stay in their splits. New groups are placed one by one, the largest first. The
     seed decides the order of groups of the same size. Each group is placed in the split that gives the lowest
-    chi-square: the sum of (count - wanted)^2 / wanted over all strata and splits.
+    chi-square. Chi-square is the sum of (count - wanted)^2 / wanted over all strata and splits.
 
     Args:
         table: Manifest rows (group_id, label, source, surface).
@@ -166,7 +188,10 @@ def split_groups(
 
 
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
-    """Raise InputError if a class has fewer groups than there are splits. `where` says which part `table` is."""
+    """Raise InputError if a class has fewer groups than there are splits.
+
+    `where` is a text for the message. It says which part of the data set `table` is, such as " outside surface wall".
+    """
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())
         if len(groups) < len(splits):

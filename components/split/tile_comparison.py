@@ -2,16 +2,19 @@
 
 Ingestion finds near duplicates by a perceptual hash and by the correlation of thumbnails. With the same measure, this
 module would repeat the errors of ingestion. So it uses another measure: the correlation of the fine structure of two
-tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. So two tiles
-without details do not count as similar only because the light falls from the same side.
+tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. It does not contain slow
+changes of brightness. So two tiles without details do not count as similar when the light falls from the same side.
 
 Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
 approximate search, because it could miss a pair.
+
+Tiles that only overlap are found by `keypoints.py` and confirmed by `overlap_comparison.py`.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +29,9 @@ from components.shared.events import progress
 from components.shared.hashing import bytes_digest
 from components.shared.services.s3_client import THREADS
 from components.shared.services.store import Store
+from components.split.config import SplitConfig
+from components.split.keypoints import NO_KEYPOINTS, Keypoints, find_keypoints, overlap_candidates, working_image
+from components.split.overlap_comparison import compare_candidates
 
 THUMBNAIL_SIDE = 32
 # Standard deviation of the blur, in pixels of the thumbnail. Structures larger than a fifth of the tile are removed.
@@ -36,6 +42,7 @@ SIDE = THUMBNAIL_SIDE - 2 * BORDER
 TILES_PER_READ = 32
 TILES_PER_SEARCH = 1024
 MAX_SAMPLE_BYTES = 1_000_000_000
+PAIR = ["sample_id", "other_sample_id"]
 
 
 @dataclass(frozen=True)
@@ -47,28 +54,44 @@ class Comparison:
         tiles: Number of tiles in the data set version.
         closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). Each row names a
             tile, and the most similar tile in all splits that are larger. The most similar pair is first.
+        overlaps: Table with the columns of `closest`, and `shared`. Each row names two tiles of different splits that
+            could overlap, and the values of `overlap_comparison.Overlap`. The pair with the highest correlation is
+            first.
     """
 
     compared: int
     tiles: int
     closest: pd.DataFrame
+    overlaps: pd.DataFrame
 
-    def leaks(self, correlation: float) -> pd.DataFrame:
-        """Return the rows of `closest` whose correlation is at least `correlation`."""
-        return self.closest[self.closest["correlation"] >= correlation]
+    def near_duplicates(self, config: SplitConfig) -> pd.DataFrame:
+        """Return the rows of `closest` that are leaks."""
+        return self.closest[self.closest["correlation"] >= config.leak_correlation]
+
+    def overlapping(self, config: SplitConfig) -> pd.DataFrame:
+        """Return the rows of `overlaps` that are leaks, without the pairs in `near_duplicates`."""
+        if config.leak_overlap is None:
+            return self.overlaps.head(0)
+        found = self.overlaps[self.overlaps["correlation"] >= config.leak_overlap]
+        return found.merge(self.near_duplicates(config)[PAIR], on=PAIR, how="left_anti")
 
 
-def compare_tiles(store: Store, manifest: Manifest, splits: Splits, sample: int | None, seed: int) -> Comparison:
+def compare_tiles(
+    store: Store, manifest: Manifest, splits: Splits, sample: int | None, seed: int, overlaps: bool
+) -> Comparison:
     """Compare the tiles of different splits: all tiles of a data set version, or a random sample.
 
-    A tile needs 2.7 kB of memory and is decoded once. A comparison of two tiles takes 11 thousand operations.
+    A tile needs 20 kB of memory, and is decoded once, and again for each tile that it could overlap. The search of
+    near duplicates takes 11 thousand operations for two tiles.
 
     Args:
         store: The store that contains the data set version.
         manifest: The data set version.
         splits: The splits of its tiles.
-        sample: Largest number of tiles to compare; MAX_SAMPLE_BYTES also limits it. None compares all tiles.
+        sample: Largest number of tiles to compare. The files of a sample also have at most MAX_SAMPLE_BYTES together.
+            None compares all tiles.
         seed: Seed of the sample.
+        overlaps: Also look for overlapping tiles. This takes most of the time.
 
     Raises:
         InputError: A tile cannot be read from the store.
@@ -77,9 +100,16 @@ def compare_tiles(store: Store, manifest: Manifest, splits: Splits, sample: int 
     rows = _largest_split_first(_chosen(tiles, sample, seed))
     ends = rows.groupby("split", sort=False).size().cumsum().to_numpy()
 
-    structures = _read_fine_structures(store, rows)
-    best, correlations = most_similar(structures, ends)
-    return Comparison(len(rows), len(tiles), _closest_pairs(rows, best, correlations))
+    described = _describe(store, rows, int(ends[0]), overlaps)
+    best, correlations = most_similar(described.structures, ends)
+    asked = np.flatnonzero(best >= 0)
+    closest = _named_pairs(rows, asked, best[asked]).assign(correlation=correlations[asked])
+
+    candidates = list(overlap_candidates(described.upright, described.mirrored, ends)) if overlaps else []
+    found = compare_candidates(candidates, lambda row: _working_image(store, rows.iloc[[row]]))
+    overlapping = _named_pairs(rows, found["row"].to_numpy(), found["other"].to_numpy())
+    overlapping = overlapping.assign(correlation=found["correlation"], shared=found["shared"])
+    return Comparison(len(rows), len(tiles), _most_similar_first(closest), _most_similar_first(overlapping))
 
 
 def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -105,15 +135,17 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_similar(
     structures: NDArray[np.float32], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each tile, find the most similar tile in the splits before its own split, also mirrored and rotated.
+    """For each tile, find the most similar tile in the splits before its own split.
+
+    Two tiles are also similar if one of them is mirrored or rotated.
 
     Args:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
-        ends: int64 (S,), for each split the row number after its last tile, in rising order.
+        ends: int64 (S,). For each split, the number of the row after its last tile, in rising order.
 
     Returns:
-        The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). For tiles of the first split,
-        the row is -1 and the correlation is 0.
+        The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). If no tile has a correlation
+        above 0, the row is -1 and the correlation is 0. This is always so for the tiles of the first split.
     """
     import faiss
 
@@ -143,7 +175,7 @@ def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 def _chosen(tiles: pd.DataFrame, sample: int | None, seed: int) -> pd.DataFrame:
-    """Return all tiles, or a random sample of at most `sample` tiles and at most MAX_SAMPLE_BYTES.
+    """Return all tiles, or a random sample of at most `sample` tiles, with at most MAX_SAMPLE_BYTES together.
 
     The sample consists of blocks of tiles that are next to each other in a shard, so we need few requests to read them.
     Such blocks are still a random sample, because ingestion packs tiles in the order of the hash of their content.
@@ -164,27 +196,58 @@ def _largest_split_first(tiles: pd.DataFrame) -> pd.DataFrame:
     return tiles.sort_values(order, ascending=[False, True, True], ignore_index=True)
 
 
-def _read_fine_structures(store: Store, rows: pd.DataFrame) -> NDArray[np.float32]:
-    """Return the fine structures of tiles, float32 (N, SIDE, SIDE), in the order of `rows`. Its index is 0 to N - 1."""
+class Described(NamedTuple):
+    """What we compare of N tiles.
+
+    Attributes:
+        structures: float32 (N, SIDE, SIDE), from `fine_structure`.
+        upright: The keypoints of each tile.
+        mirrored: The keypoints of each tile that was mirrored left to right. Tiles of the first split have none.
+    """
+
+    structures: NDArray[np.float32]
+    upright: list[Keypoints]
+    mirrored: list[Keypoints]
+
+
+def _describe(store: Store, rows: pd.DataFrame, end_of_first_split: int, overlaps: bool) -> Described:
+    """Read and describe tiles, in the order of `rows`. Its index is 0 to N - 1. Only overlaps need keypoints."""
     structures = np.zeros((len(rows), SIDE, SIDE), np.float32)
+    described = Described(structures, [NO_KEYPOINTS] * len(rows), [NO_KEYPOINTS] * len(rows))
     in_shards = rows.sort_values(["shard", "offset"])
 
     def read(start: int) -> int:
         block = in_shards.iloc[start : start + TILES_PER_READ]
         for row, path, content in zip(block.index, block["path"], _read_block(store, block), strict=True):
-            try:
-                structures[row] = fine_structure(decode(content))
-            except ImageError as error:
-                raise InputError(
-                    f"the tile {path} in the store {store.uri} cannot be decoded any more: {error}; ingest its source "
-                    "again into another store. The new ingestion refuses this tile"
-                ) from error
+            image = _decoded(store, path, content)
+            described.structures[row] = fine_structure(image)
+            if not overlaps:
+                continue
+            grey = working_image(image)
+            described.upright[row] = find_keypoints(grey)
+            if row >= end_of_first_split:
+                described.mirrored[row] = find_keypoints(np.ascontiguousarray(grey[:, ::-1]))
         return start + len(block)
 
     with ThreadPoolExecutor(THREADS) as pool:
         for done in pool.map(read, range(0, len(rows), TILES_PER_READ)):
             progress(done, len(rows), "reading tiles for the leak check")
-    return structures
+    return described
+
+
+def _decoded(store: Store, path: str, content: bytes) -> NDArray[np.uint8]:
+    try:
+        return decode(content)
+    except ImageError as error:
+        raise InputError(
+            f"the tile {path} in the store {store.uri} cannot be decoded any more: {error}; ingest its source "
+            "again into another store. The new ingestion refuses this tile"
+        ) from error
+
+
+def _working_image(store: Store, row: pd.DataFrame) -> NDArray[np.uint8]:
+    (content,) = read_images(store, row)
+    return working_image(_decoded(store, row["path"].iloc[0], content))
 
 
 def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
@@ -205,11 +268,12 @@ def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
             yield content
 
 
-def _closest_pairs(rows: pd.DataFrame, best: NDArray[np.int64], correlations: NDArray[np.float32]) -> pd.DataFrame:
-    """Return the table `Comparison.closest`: each tile of `rows` with its most similar tile, if it has one."""
-    asked = np.flatnonzero(best >= 0)
+def _named_pairs(rows: pd.DataFrame, one: NDArray[np.int64], other: NDArray[np.int64]) -> pd.DataFrame:
+    """Return the columns of `Comparison.closest` that name two tiles, for pairs of row numbers."""
     columns = ["sample_id", "path", "split"]
-    pairs = rows.loc[asked, columns].reset_index(drop=True)
-    others = rows.loc[best[asked], columns].reset_index(drop=True).add_prefix("other_")
-    pairs = pairs.join(others).assign(correlation=correlations[asked])
-    return pairs.sort_values(["correlation", "sample_id"], ascending=[False, True], ignore_index=True)
+    pairs = rows.loc[one, columns].reset_index(drop=True)
+    return pairs.join(rows.loc[other, columns].reset_index(drop=True).add_prefix("other_"))
+
+
+def _most_similar_first(pairs: pd.DataFrame) -> pd.DataFrame:
+    return pairs.sort_values(["correlation", *PAIR], ascending=[False, True, True], ignore_index=True)

@@ -21,12 +21,12 @@ OWN_TRANSFORMS: dict[str, type[BasicTransform]] = {
     "FastColorJitter": FastColorJitter,
     "FastGaussNoise": FastGaussNoise,
 }
-# A parameter file cannot name these classes: base classes are not transforms, Transform3D is for volumes, and Lambda
+# A parameter file cannot name these classes. The first three are base classes, Transform3D is for volumes, and Lambda
 # takes Python functions.
 NOT_FOR_TILES = {"BasicTransform", "DualTransform", "ImageOnlyTransform", "Transform3D", "Lambda"}
 # In a parameter file, OpenCV's constants are written by name, such as BORDER_REFLECT_101.
 OPENCV_CONSTANT = re.compile(r"(BORDER|INTER)_[A-Z0-9_]+")
-# The check applies a transform once with each of these seeds, because it may change the size of a tile only sometimes.
+# The check applies a transform once with each of these seeds. Some transforms change the size of a tile only sometimes.
 TRIAL_SEEDS = range(3)
 
 
@@ -36,7 +36,7 @@ def build_augmentation(transforms: Sequence[NamedTransform]) -> Callable[[np.nda
     The result depends only on the image and the seed.
 
     Args:
-        transforms: The transforms in `TrainConfig.augment`. They are applied in this order.
+        transforms: The transforms in `TrainConfig.augment`. They are applied in the order of this list.
 
     Raises:
         InputError: A name or an argument is wrong.
@@ -108,7 +108,7 @@ def _opencv_constant(value: JsonValue) -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """Return in one line why Albumentations refuses the arguments of a transform. `error` is what it raised."""
+    """Return, in one line, why Albumentations refuses a transform's arguments. `error` is the error that it raised."""
     if not isinstance(error.__cause__, ValidationError):
         return str(error).splitlines()[0]
 

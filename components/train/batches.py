@@ -22,9 +22,9 @@ class TrainingBatches(Sampler):
         steps: Number of batches in the whole training.
         seed: Seed of the permutations and of the augmentation.
         start: Number of steps that are already done.
-        balanced: If true, a batch has equally many tiles of both classes (if `batch_size` is odd, one more of one
-            class). A tile of the rarer class then appears more often than a tile of the other class.
-        share: The number of this device, which starts at 0, and the number of devices. If there are n devices, each
+        balanced: If true, a batch has equally many tiles of both classes. If `batch_size` is odd, one class has one
+            tile more. A tile of the rarer class then appears more often than a tile of the other class.
+        share: Two numbers: the number of this device, from 0, and the number of devices. If there are n devices, each
             device gets every n-th tile of each batch.
     """
 

@@ -1,8 +1,8 @@
-"""Write and read checkpoints of an unfinished training: `runs/<run key>/checkpoints/` in the store.
+"""Write and read checkpoints of an unfinished training. They are in the store, under `runs/<run key>/checkpoints/`.
 
 Each checkpoint is one object, so the store never has an incomplete checkpoint. The object's name contains the number of
 finished steps and the sha256 of the content. The sha256 shows whether the content has changed. A checkpoint contains
-only tensors and plain values. `torch.load` reads it with `weights_only`, so reading it executes no code.
+only tensors and plain values. `torch.load` reads it with `weights_only`, so a checkpoint cannot execute code.
 """
 
 import re
@@ -24,7 +24,7 @@ from components.shared.services.store import Store
 FORMAT = 1
 # We keep the newest checkpoint. We also keep the checkpoint before it, in case the newest is damaged.
 CHECKPOINTS_KEPT = 2
-# In a training with several processes, each process listens to this signal instead of SIGTERM (see StopSignal).
+# In a training with several processes, each child process listens to this signal instead of SIGTERM (see StopSignal).
 FORWARDED_STOP = signal.SIGUSR1
 _NAME = re.compile(r"(\d{9})-([0-9a-f]{64})\.pt")
 
@@ -55,7 +55,7 @@ class Checkpoints:
         self._pending = self._writer.submit(self._write, step, content)
 
     def wait(self) -> None:
-        """Wait until the checkpoint of the last `save` is in the store, or could not be written."""
+        """Wait until the checkpoint of the last `save` is in the store, or until writing it has failed."""
         if self._pending is None:
             return
         try:
@@ -75,7 +75,7 @@ class Checkpoints:
 
     def _delete_all_but_the_newest(self, step: int) -> None:
         every_key = [key for key, _ in self._store.list(f"{self._prefix}/")]
-        # A checkpoint of a later step is damaged: the training did not resume from it.
+        # Checkpoints of later steps are damaged, because the training did not resume from them.
         usable = [key for key in every_key if Path(key).name[:9] <= f"{step:09d}"]
         self._store.delete(set(every_key) - set(usable[-CHECKPOINTS_KEPT:]))
 
@@ -141,8 +141,8 @@ class StopSignal:
     """Records the first SIGTERM, so that a checkpoint can be written. A second SIGTERM ends the process at once.
 
     In a training with several processes, only the parent process listens to SIGTERM. It sends FORWARDED_STOP to its
-    child processes, and they listen only to this signal. SIGTERM is often sent to the whole process group. If a
-    child listened to it, the child would get two signals: one as a member of the group, and one from the parent.
+    child processes, and they listen only to this signal. SIGTERM is often sent to the whole process group. If a child
+    listened to SIGTERM too, it would get two signals: one as a member of the group, and one from the parent.
 
     Args:
         forwarded: True if this process is one of several child processes.

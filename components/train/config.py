@@ -19,7 +19,7 @@ def _check_one_transform(item: dict) -> dict:
 # A transform of Albumentations, or of components/train/opencv_transforms.py: {name: {argument: value}}.
 NamedTransform = Annotated[dict[str, dict[str, JsonValue]], AfterValidator(_check_one_transform)]
 
-# The augmentation of the paper that this system reproduces.
+# The augmentation of the student report that this system began with.
 PAPER_AUGMENTATION: tuple[NamedTransform, ...] = (
     {"Rotate": {"limit": 30, "border_mode": "BORDER_REFLECT_101", "p": 0.8}},
     {"FastColorJitter": {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02, "p": 0.8}},
@@ -27,8 +27,8 @@ PAPER_AUGMENTATION: tuple[NamedTransform, ...] = (
 )
 
 # The robustness test corrupts tiles, for example with noise. Some transforms are similar to such a corruption, but
-# weaker. So a network that is trained with such a transform already knows the corruption. The dict gives, for each of
-# these transforms, the families of corruptions that it is similar to.
+# weaker. So a network that is trained with such a transform already knows the corruption. This dict is: name of such a
+# transform -> the families of corruptions that it is similar to.
 _BRIGHTNESS = ("low_light", "over_exposure")
 _NOISE = ("gaussian_noise",)
 CORRUPTIONS_SHOWN: dict[str, tuple[str, ...]] = {
@@ -79,8 +79,8 @@ class TrainConfig(StepConfig):
     )
     weights_licence: str = Field(
         default="",
-        description='licence of the weights, such as "apache-2.0"; if timm knows the licence of weights on its hub, '
-        "the one that timm gives is used",
+        description='licence of the weights, such as "apache-2.0"; it is ignored for weights on timm\'s hub if timm '
+        "names their licence",
     )
     input_size: int = Field(default=224, ge=32, le=1024, description="height and width in pixels")
     tuning: str = Field(
@@ -137,7 +137,7 @@ class TrainConfig(StepConfig):
     patience: int | None = Field(
         default=None,
         ge=1,
-        description="stop after this many validations in a row that are not better than the best; None: never",
+        description="stop after this many validations in a row without a new lowest loss; None: never stop early",
     )
     augment: tuple[NamedTransform, ...] = Field(
         default=PAPER_AUGMENTATION,
@@ -170,7 +170,7 @@ class TrainConfig(StepConfig):
     workers: int | None = Field(
         default=None,
         ge=0,
-        description="decoding processes for each device; None: one less than the device's processors, at most 16",
+        description="decoding processes for each device; None: its share of the processors minus 1, at most 16",
     )
     require_gpu: bool = Field(default=False, description="stop at the start if there is no GPU")
     checkpoint_minutes: float = Field(
@@ -197,7 +197,7 @@ class TrainConfig(StepConfig):
         return self
 
     def seen_corruptions(self) -> tuple[str, ...]:
-        """Return the families of corruptions, such as "jpeg", that the augmentation has in a weaker form, sorted."""
+        """Return the sorted families of corruptions, such as "jpeg", that are similar to a transform of `augment`."""
         families: set[str] = set()
         for item in self.augment:
             for name, arguments in item.items():

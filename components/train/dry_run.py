@@ -1,4 +1,4 @@
-"""Describe the network, and run it once on one tile, so that wrong settings are found before data is fetched."""
+"""Describe the network, and run it once on a few tiles, so that wrong settings are found before data is fetched."""
 
 import os
 import shutil
@@ -19,7 +19,8 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
     """Return the description of the network that will be trained. Nothing is downloaded.
 
     Raises:
-        InputError: timm has no such architecture, the weights file does not exist, or its licence is not allowed.
+        InputError: timm has no such architecture, the weights file does not exist, or the licence of the weights is not
+            allowed.
     """
     return describe(
         config.architecture,
@@ -38,7 +39,7 @@ def dry_run(info: ModelInfo, config: TrainConfig) -> ModelInfo:
     """Build the augmentation and the network in the same way as the training, and try both of them.
 
     Returns:
-        The description of the network, with what is known after its weights were loaded.
+        The description of the network. It now also has the facts that are known only after the weights are loaded.
 
     Raises:
         InputError: A transform cannot be used on tiles, `compile` is true but there is no C compiler, or the network

@@ -10,7 +10,7 @@ def freeze(network: Network, tuning: str) -> None:
     """Freeze all parameters of a network except those that `tuning` names.
 
     Args:
-        network: The network, which is changed.
+        network: The network. It is changed in place.
         tuning: "full", "head_only", or "last_N" for the head and the last N blocks. timm defines the blocks.
 
     Raises:

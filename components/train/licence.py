@@ -5,10 +5,10 @@ from components.train.config import TrainConfig
 
 
 def checked_licence(config: TrainConfig) -> str:
-    """Return the licence of the initial weights. Return "" if it is not known, or if there are no such weights.
+    """Return the licence of the initial weights. Return "" if it is not known, or if training starts from scratch.
 
     Raises:
-        InputError: `weights_licences` does not contain the licence, or the licence is not known.
+        InputError: `weights_licences` is not empty, and the licence is not in it or is not known.
     """
     if config.weights == "none":
         return ""
@@ -33,7 +33,7 @@ def checked_licence(config: TrainConfig) -> str:
 
 def _published_licence(architecture: str) -> str:
     """Return the licence that timm gives for the weights on its hub. Return "" if timm does not know it."""
-    import timm  # late: a machine without PyTorch checks the licences of files
+    import timm  # imported here because a machine without PyTorch can check the licence of a weights file
 
     published = timm.get_pretrained_cfg(architecture)
     licence = published.license if published else None

@@ -46,8 +46,8 @@ class Loop:
         task: The network, data and settings of the training.
         record: The object in which `run` records what happens.
         interval: Number of steps between validations.
-        checkpoints: The object that writes the checkpoints. It is None if no checkpoints are wanted. It is also None in
-            all processes except the first.
+        checkpoints: The object that writes the checkpoints. None: this process writes no checkpoints. In a training
+            with several processes, only the first process writes them.
         state: The state from `Checkpoints.newest`, which is the same in every process. None: start from step 0.
     """
 
@@ -229,7 +229,7 @@ class Loop:
         torch.manual_seed(int(seed.generate_state(1)[0]))
 
     def _summed_over_devices(self, value: torch.Tensor) -> torch.Tensor:
-        """Sum a tensor over all devices in place, and return it. Fabric's method for this would make a GPU wait."""
+        """Sum a tensor over all devices, in place. Return it. Fabric has a method for this, but it makes a GPU wait."""
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(value)
         return value
@@ -286,7 +286,10 @@ class Loop:
         return sums
 
     def _point(self, loss_sum: float, correct: float) -> dict[str, float]:
-        """Return the next point of the curves. The arguments are sums over all tiles of the validation split."""
+        """Return the next point of the curves: losses, accuracy, speed and times.
+
+        `loss_sum` is the sum of the losses over all validation tiles. `correct` is the number of right answers.
+        """
         record = self.record
         images_since_last = self.interval * self.config.batch_size
         seconds, wait_seconds = record.training_seconds, record.wait_seconds

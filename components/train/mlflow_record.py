@@ -20,7 +20,7 @@ from components.shared.services import mlflow_runs
 from components.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
-# MLflow cannot store a longer digest with a data set. So we store the whole digest in a tag of the run, too.
+# MLflow stores only this many characters of a data set's digest. So we also store the whole digest in a tag of the run.
 MLFLOW_DIGEST_LENGTH = 36
 
 

@@ -70,8 +70,8 @@ def measure_precision(
 ) -> Literal["bf16", "fp32"]:
     """Measure the time of a few training steps in bf16 and in fp32, and store which one is faster.
 
-    A later run can reuse this training only if it has the same precision, because the run key depends on the precision.
-    So we store the result, and later runs read it with `stored_precision`.
+    A later run can reuse this training only with the same precision, because the run key depends on the precision. So
+    we store which precision is faster, and later runs read it with `stored_precision`.
 
     Args:
         config: Batch size, devices, and which layers are trained.
@@ -100,8 +100,8 @@ def measure_precision(
 def seconds_per_step(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, float]:
     """Measure training steps on random tiles. Return a dict: precision -> shortest time of a step, in seconds.
 
-    We do one step in each precision in turn. So another program on the machine slows down both precisions, and not only
-    one. If a GPU's memory is too small, fewer tiles are used.
+    We do one step in each precision in turn. So if another program uses the machine, both precisions become slower. If
+    a GPU's memory is too small, fewer tiles are used.
 
     Raises:
         torch.OutOfMemoryError: Not even one tile fits into the memory.
@@ -166,7 +166,7 @@ def _name(config: TrainConfig, info: ModelInfo, device: str) -> str:
 
 
 def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, str | int]:
-    """Return everything on which the faster precision can depend. The stored result is named after a digest of this."""
+    """Return everything on which the faster precision can depend. Its digest names the stored result."""
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),

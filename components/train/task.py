@@ -42,8 +42,9 @@ class TrainingRecord:
         precision: "bf16" or "fp32".
         device: "cpu" or "cuda".
         devices: Number of devices, which is also the number of processes.
-        steps: Number of optimiser steps planned. Early stopping can end the training earlier.
-        parts: Number of parts into which a device's share of a batch was split. It is 1 unless memory ran out.
+        steps: Planned number of optimiser steps. Early stopping can end the training earlier.
+        parts: Number of parts into which a device's share of a batch was split. It is more than 1 only if memory ran
+            out.
         history: One dict per validation, with the keys `step`, `time` (seconds since 1970), `train_loss`, `val_loss`,
             `val_accuracy` and `learning_rate`. The keys `images_per_second` and `data_wait_share` are about the time
             since the previous validation. `training_seconds` and `wait_seconds` are about the time since the start.
@@ -68,7 +69,7 @@ class TrainingRecord:
 
     @property
     def images_per_second(self) -> float:
-        """Return the number of training tiles per second, without validations; 0 if nothing was trained."""
+        """Return the number of training tiles per second of `training_seconds`. Return 0 if nothing was trained."""
         return self.images / self.training_seconds if self.training_seconds else 0.0
 
     @property

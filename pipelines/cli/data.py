@@ -89,5 +89,12 @@ def _layouts(expected: dict[str, str]) -> Table:
         table.add_row(name, folders)
     table.add_row("masks", "a folder masks next to the class folders, such as masks/pier1/IMG_1.png or IMG_1_mask.png")
     table.add_row("names", "upper and lower case are the same, and so are no_crack, Non-cracked, uncracked and so on")
+    table.add_row("copies", "IMG_1_jpg.rf.HASH.jpg is a changed copy of the photo IMG_1 (Roboflow); they are one group")
     table.add_row("outer", "these folders can be inside another folder, but only one folder may have a known layout")
+    table.add_row("photos", "several folders of photos, each with masks, such as pier1/masks, are one source")
+    table.add_row(
+        "archives",
+        "zip and tar are unpacked; RAR, 7z, Zstandard, cabinet and split zip archives are not, and neither are zip "
+        "archives with Deflate64 or another rare method: the message names them and says how to unpack them",
+    )
     return table

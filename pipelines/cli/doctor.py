@@ -16,7 +16,7 @@ def doctor(
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Check everything that a run on the cluster needs, and say how to fix each problem. It deletes its test objects.
+    """Check everything that a run on the cluster needs, and say how to fix each problem. Test objects are deleted.
 
     Exit status: 0 no check found a problem (some checks may have been impossible); 1 a check found a problem, or
     something failed; 2 an argument was wrong.

@@ -1,4 +1,4 @@
-"""Refuse empty values on the command line. `--workdir "$DIR"` without DIR would otherwise mean the current folder."""
+"""Refuse empty values on the command line. If DIR is not set, `--workdir "$DIR"` would mean the current folder."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from pipelines.cli.options import reporting_errors
 
 
 class Command(TyperCommand):
-    """A command that refuses an empty text as the value of an argument or option, unless it is the default."""
+    """A command that refuses empty texts, except for an argument or option whose default is an empty text."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments of the command. An empty text ends the process with exit status 2."""

@@ -1,11 +1,12 @@
 """The command that deletes stored data that no model or recent run needs."""
 
 import contextlib
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from components.shared.errors import InputError
 from pipelines.cli.options import (
     LOCAL_PARAMS,
     Debug,
@@ -16,6 +17,9 @@ from pipelines.cli.options import (
     reporting_errors,
     require_number,
 )
+
+if TYPE_CHECKING:
+    from components.shared.services.store import Store
 
 commands = typer.Typer()
 MOST_DAYS = 36_500
@@ -44,7 +48,6 @@ def gc(
     with reporting_errors(debug):
         require_number("--days", days, 0, MOST_DAYS)
 
-        from components.shared.services import bucket_versions
         from components.shared.services.store import Store
         from pipelines import model_cleanup, store_cleanup
         from pipelines.config.parameter_file import load_run_config
@@ -67,17 +70,11 @@ def gc(
                     print(f"ended {ended} MLflow runs whose process had died")
 
             store = Store(uri)
-            keeps_versions = bucket_versions.keeps_versions(store)
-            if keeps_versions and not versions:
-                print(
-                    f"the bucket of {uri} keeps versions of deleted objects, so a deletion alone frees no space; add "
-                    "--versions to remove these versions too"
-                )
-
+            removes_versions = _removes_versions(store, versions)
             leftovers = store_cleanup.find_leftovers(store, client, days)
             models = model_cleanup.find_models(client, store_cleanup.kept_since(client, days))
             folders = store_cleanup.find_run_folders(workdir, days) if workdir else []
-            if not leftovers and not models and not folders and not (keeps_versions and versions):
+            if not leftovers and not models and not folders and not removes_versions:
                 print(f"everything in {uri} is needed")
                 return
 
@@ -87,9 +84,33 @@ def gc(
                 model_cleanup.delete_models(client, models)
                 if workdir:
                     store_cleanup.delete_run_folders(workdir, folders)
-                if keeps_versions and versions:
+                if removes_versions:
                     freed = store_cleanup.remove_versions(store, leftovers, days)
                     print(f"removed the versions of deleted objects: {freed}")
                 print("deleted")
             else:
                 print("nothing was deleted; add --delete to delete the listed data")
+
+
+def _removes_versions(store: "Store", versions: bool) -> bool:
+    """Return whether the old versions of deleted objects are removed. Print that otherwise no space may become free.
+
+    Raises:
+        InputError: --versions is given, and the server does not say whether the bucket keeps versions.
+    """
+    from components.shared.services.bucket_versions import keeps_versions
+
+    try:
+        keeps = keeps_versions(store)
+    except InputError as error:
+        if versions:
+            raise
+        print(f"{error}. If the bucket keeps versions, a deletion alone frees no space")
+        return False
+
+    if keeps and not versions:
+        print(
+            f"the bucket of {store.uri} keeps versions of deleted objects, so a deletion alone frees no space; add "
+            "--versions to remove these versions too"
+        )
+    return keeps and versions

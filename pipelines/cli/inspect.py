@@ -49,7 +49,7 @@ def inspect(
     with reporting_errors(debug):
         from rich.progress import Progress
 
-        from pipelines.registry.classify import find_images
+        from pipelines.image_files import find_images
 
         for name, value, example in (("--scale", scale, "0.3"), ("--distance", distance, "2.5")):
             if value is not None and not (0 < value < math.inf):
@@ -57,7 +57,7 @@ def inspect(
         require_number("--overlap", overlap, 0, 0.9)
         files = _photos_among(find_images(photos), out)
 
-        # Imported late, because torch takes seconds.
+        # Imported late, because torch takes seconds to import.
         from components.inspect.config import InspectConfig
         from components.inspect.run import inspect_photos, prepare_folder, write_results
         from pipelines.registry.inspection_model import loaded_model
@@ -74,11 +74,11 @@ def inspect(
 
 
 def _photos_among(files: list[Path], out: Path) -> list[Path]:
-    """Return the files without our own results and without masks.
+    """Return the files that are neither our own results nor masks.
 
     A mask is a file in a folder `masks` next to a photo, with the same name as the photo.
     """
-    results = os.path.realpath(out)  # unlike Path.resolve, it accepts a link to itself
+    results = os.path.realpath(out)  # unlike Path.resolve, realpath accepts a link to itself
     own = [file for file in files if Path(os.path.realpath(file)).is_relative_to(results)]
     masks = masks_among(files)
     if masks:

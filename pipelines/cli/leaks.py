@@ -28,9 +28,9 @@ def leaks(
 ) -> None:
     """Search all tiles of a data set version for near duplicates in different splits.
 
-    Mirrored and rotated tiles are compared too. Every pipeline run makes the same search, but only in a sample of the
-    tiles. Use a parameter file with the same store, split shares and seed as in the run that split this data set
-    version. 100,000 tiles take about ten minutes on two free cores.
+    Mirrored and rotated tiles are compared too. With --set split.leak_overlap=0.7, the search also finds overlapping
+    tiles, which takes much longer. Every pipeline run makes the same search, but only in a sample of the tiles. Use a
+    parameter file with the same store, split shares and seed as in the run that split this data set version.
 
     Exit status: 0 there is no leak; 1 something failed; 2 there is a leak, or an input was wrong; 130 interrupted.
     """

@@ -47,10 +47,10 @@ def predict(
         from rich.progress import Progress
 
         from components.shared.atomic_file import atomic_file
+        from pipelines.image_files import find_images
         from pipelines.registry.access import reached
         from pipelines.registry.classify import (
             classify,
-            find_images,
             strangeness,
             summary,
             version_meant,

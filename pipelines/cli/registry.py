@@ -66,7 +66,7 @@ def rollback(
     name: Name = MODEL,
     debug: Debug = False,
 ) -> None:
-    """Make the previous champion the champion again. A second rollback goes back to the champion before it."""
+    """Make the previous champion the champion again. A second rollback goes one champion further back."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry
@@ -108,7 +108,7 @@ def history(workdir: RegistryWorkdir = None, name: Name = MODEL, debug: Debug = 
 
 @commands.command()
 def status(workdir: RegistryWorkdir = None, name: Name = MODEL, debug: Debug = False) -> None:
-    """Show the model versions, the champion and the challenger, and compare the two."""
+    """Show the model versions, and compare the challenger with the champion."""
     with reporting_errors(debug):
         from pipelines.registry.access import reached
         from pipelines.registry.promotions import Registry

@@ -43,7 +43,7 @@ def queue(
     ] = None,
     inspection: Annotated[
         Path | None,
-        typer.Option(help="Folder that `inspect` wrote: also take the tiles around its findings that need review."),
+        typer.Option(help="Folder that `inspect` wrote. The queue can then also have tiles of the findings to review."),
     ] = None,
     params: Params = LOCAL_PARAMS,
     workdir: StoreWorkdir = None,
@@ -81,7 +81,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder that `review queue` wrote.")],
     to: Annotated[str, typer.Option(help="label-studio, cvat, coco or yolo.")],
     with_labels: Annotated[
-        bool, typer.Option("--with-labels", help="Write the current labels as answers. They influence people.")
+        bool, typer.Option("--with-labels", help="Write the current labels as answers. These influence people.")
     ] = False,
     debug: Debug = False,
 ) -> None:

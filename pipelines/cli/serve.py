@@ -21,7 +21,7 @@ def serve(
     workdir: RegistryWorkdir = None,
     debug: Debug = False,
 ) -> None:
-    """Serve a registered model over HTTP, after a check that its files are still the registered files.
+    """Serve a registered model over HTTP. Its files are checked first: they must still be the registered files.
 
     POST to /invocations, as for `mlflow models serve`. Each answer has p_crack, label, threshold, novelty,
     needs_review, model and version. GET /ready answers 200 when the model is loaded and has classified a test image.

@@ -52,9 +52,9 @@ def accept_site(
 ) -> None:
     """Decide from a few labels whether a model version is good enough at a new site: accept, refuse, or label more.
 
-    The first call writes the tiles to label into the label file. Fill in crack or no_crack, and give the command again.
-    You may repeat this as often as you like, because the risk stays the same. MLflow stores the verdict with the model
-    version.
+    The first call writes the tiles to label into the label file. Label them on the page, or fill in crack or no_crack.
+    Then give the command again. You may repeat this as often as you like, because the risk stays the same. MLflow
+    stores the verdict with the model version.
 
     Exit status: 0 accepted; 1 refused, or something failed; 2 an input was wrong; 3 more labels are needed; 130
     interrupted.
@@ -102,6 +102,8 @@ def accept_site(
         headline = f"label {result.verdict.more} more" if decision == "label more" else decision
         print(f"{headline}: {result.verdict.why}")
         if result.next_tiles:
-            print(f"tiles to label: the last {len(result.next_tiles)} rows of {labels}")
+            print(
+                f"tiles to label: the last {len(result.next_tiles)} rows of {labels}; the page shows them with buttons"
+            )
         print(f"page: {page}")
         sys.exit(EXIT_STATUS[decision])

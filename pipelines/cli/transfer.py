@@ -1,4 +1,4 @@
-"""The command that trains a network without one source or surface, and measures the network there, for each of them."""
+"""The command that leaves out one source or surface at a time, and measures the network that is trained without it."""
 
 import sys
 from pathlib import Path

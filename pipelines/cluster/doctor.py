@@ -76,7 +76,7 @@ def _checks(config: RunConfig, allow_tags: bool) -> Iterator[tuple[str, Check]]:
     serves_many_users = True
 
     def check_kfp_and_namespace() -> str:
-        """Check KFP, and store the namespace of its pods. In single-user mode, KFP ignores KFP_NAMESPACE."""
+        """Check KFP, and store the namespace of a run's pods. In single-user mode, KFP ignores KFP_NAMESPACE."""
         nonlocal namespace, serves_many_users
         api = KfpApi(Endpoint.from_environment())
         try:

@@ -47,14 +47,14 @@ class Outcome(IntEnum):
 
 @contextlib.contextmanager
 def stopping_with_us(api: KfpApi, run_id: str, console: Console, always: bool) -> Iterator[None]:
-    """Stop the run if this process receives Ctrl-C or SIGTERM inside the `with` block.
+    """If this process receives Ctrl-C or SIGTERM inside the `with` block, stop the run, or ask whether to stop it.
 
     Args:
         api: The API of KFP.
         run_id: The id of the run.
         console: Shows whether the run was stopped.
-        always: True stops the run without asking. False first asks the person at the terminal. If there is no
-            terminal, the run continues.
+        always: True: stop the run without asking. False: ask the person at the terminal. If there is no terminal, the
+            run continues.
     """
 
     def interrupt(*_: Any) -> None:
@@ -127,7 +127,11 @@ class Follower:
         return Outcome.UNSEEN
 
     def _show_changes(self, run: Any) -> None:
-        """Print each step whose state has changed, in the order of the changes."""
+        """Print each step whose state has changed, in the order of the changes.
+
+        If nothing has changed for some time, print why pods do not start. If nothing has been printed for a longer
+        time, print the state of the run again.
+        """
         for task in sorted(task_details(run), key=_time_of_state):
             key = task.display_name
             if key in self._steps and task.state in SHOWN_STATES and self._states.get(key) != task.state:
@@ -176,7 +180,7 @@ class Follower:
         return self._report_registration(run, ended, allow_refusal)
 
     def _report_registration(self, run: Any, ended: EndedRun, allow_refusal: bool) -> Outcome:
-        """Report the result of a run without an error. The run has registered a version or refused every candidate."""
+        """Report the result of a run without an error. A training registered a version or refused all candidates."""
         if "refuse" not in self._steps.values():
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED

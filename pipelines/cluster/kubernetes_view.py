@@ -53,8 +53,8 @@ class WaitingPod:
 class ClusterView:
     """A view of one namespace of the cluster. It uses the current kubeconfig context or the pod's service account.
 
-    Every check returns a text about what it found. If there is a problem, it raises `MissingError` or `InputError`, and
-    the message says what to do. If it cannot check, it raises `UnseenError`.
+    Every check returns a text about what it found. If there is a problem, the check raises `MissingError` or
+    `InputError`, and the message says what to do. If the check cannot be done, it raises `UnseenError`.
     """
 
     def __init__(self, namespace: str) -> None:
@@ -215,7 +215,7 @@ class ClusterView:
         return found
 
     def nodes(self, labels: str = "") -> list[Any]:
-        """Return the nodes of the cluster that have certain labels."""
+        """Return the nodes that have all of these labels, such as "zone=a,disk=ssd". "" returns all nodes."""
         return self.read(
             "nodes",
             lambda api: api.list_node(label_selector=labels, _request_timeout=ANSWER_SECONDS),
@@ -276,7 +276,8 @@ def _requests(need: Resources) -> dict[str, str]:
 def _fits(node: Any, need: Resources) -> bool:
     """Return whether a node has the labels that a pod selects, and enough resources for the pod.
 
-    If the node does not report how much of a resource it has, the resource is not compared.
+    If the node does not report an accelerator, it has none. If the node does not report another resource, this resource
+    is not compared.
     """
     from kubernetes.utils import parse_quantity
 

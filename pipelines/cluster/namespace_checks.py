@@ -26,7 +26,8 @@ ENFORCERS = (
     "calico", "canal", "cilium", "anetd", "antrea", "kube-router", "weave", "ovnkube", "azure-npm", "kindnet",
     "kube-network-policies", "--enable-network-policy=true",
 )  # fmt: skip
-ENFORCING_KUBELETS = ("+k3s", "+rke2")  # distributions of Kubernetes that enforce NetworkPolicies themselves
+# Parts of a kubelet's version. They mark distributions of Kubernetes that enforce NetworkPolicies themselves.
+ENFORCING_KUBELETS = ("+k3s", "+rke2")
 
 
 def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
@@ -101,7 +102,7 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
     advice = "raise the quota, or lower the resources of these steps in the parameter file"
     if never:
-        raise InputError(f"the quota is smaller than one step, so its pod never starts: {'; '.join(never)}; {advice}")
+        raise InputError(f"the quota is smaller than one step, so this step never starts: {'; '.join(never)}; {advice}")
     if not_now:
         raise WarnedError(
             f"these steps have to wait: {'; '.join(not_now)}. They start when other pods of the namespace end. If "
@@ -159,7 +160,7 @@ def check_volumes(view: ClusterView) -> str:
         raise InputError(f"volume claims {', '.join(waiting)} wait: {problem}")
     raise WarnedError(
         f"no volume claim waits for a default storage class, but {problem}. The database and the S3 server of the dev "
-        "overlay need it"
+        "overlay need a default class"
     )
 
 

@@ -211,7 +211,7 @@ def _first_like(runs: Iterable[Any], wanted: Any) -> Any | None:
 
 
 def _essence(run: Any) -> dict[str, Any]:
-    """Return the settings that we compare to decide whether two recurring runs are equal. KFP may omit any of them."""
+    """Return the settings that we compare to decide whether two recurring runs are equal. KFP may omit a setting."""
     reference = run.pipeline_version_reference
     cron = run.trigger and run.trigger.cron_schedule
     return {

@@ -18,7 +18,7 @@ def check_token(endpoint: Endpoint, run_seconds: float) -> str:
 
     Raises:
         InputError: The token has already ended.
-        WarnedError: The token ends before a run of `run_seconds` that starts now.
+        WarnedError: The token ends in less than `run_seconds`, the longest time of a run.
     """
     if not endpoint.token():
         return "no token is set"

@@ -29,7 +29,7 @@ class WaitingPods:
     def news(self) -> list[str]:
         """Return one line for every reason that was not reported before.
 
-        If Kubernetes cannot be read, the first call returns one line about this problem.
+        If Kubernetes cannot be read, the call returns one line about this problem, and later calls return nothing.
         """
         if not self._may_look:
             return []

@@ -29,8 +29,8 @@ class PodRecord:
             driver, the name is train-2-driver.
         started: The time when Argo created the pod. None if the time is not known.
         finished: The time when the pod ended. None if it has not ended.
-        resources: Requested resources times the seconds that they were used, in Argo's units: cpu in CPU seconds,
-            memory in 100 MiB times seconds, an accelerator in seconds.
+        resources: Name of a requested resource -> the amount times the seconds of use, in Argo's units. For memory, the
+            unit of the amount is 100 MiB. For cpu and accelerators, the amount is a number of CPUs or accelerators.
     """
 
     name: str

@@ -16,7 +16,7 @@ Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*([EPTGMK]i|[EPTGM])?$", descr
 
 
 class Resources(Config):
-    """The resources that a step's pod requests. Its limits are the same, so that pods do not slow each other down."""
+    """The resources that a step's pod requests. They are also its limits, so that pods do not slow each other down."""
 
     cpu: Cores = "2"
     memory: Bytes = "8Gi"
@@ -65,7 +65,9 @@ class ClusterConfig(Config):
     inspect: GpuResources = Field(default=GpuResources(), description="resources of each pod that inspects photos")
     cache_claim: str = Field(default="", description="PersistentVolumeClaim for `cache`; empty: use the pod's own disk")
     retries: int = Field(
-        default=2, ge=0, description="largest number of retries of a step in `retried`; the waits are 30 s, 60 s, …"
+        default=2,
+        ge=0,
+        description="largest number of retries of a step in `retried`; the waits before them are 30 s, 60 s, …",
     )
     retried: list[CpuStep | GpuStep] = Field(
         default=["ingest", "train", "collect", "inspect"],

@@ -40,8 +40,8 @@ def cron_for_kfp(cron: str) -> str:
 def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
     """Return the first time later than `after`, in UTC, that matches a cron expression of five fields.
 
-    If both the day of the month and the day of the week are restricted, a day needs to match only one of them, as in
-    every cron.
+    If both the day of the month and the day of the week are restricted, a day needs to match only one of the two, as in
+    every cron program.
 
     Raises:
         ValueError: The expression cannot be read, or no time matches it.

@@ -9,10 +9,10 @@ from pipelines.config.run_config import RunConfig
 
 
 def check_networks(config: RunConfig) -> None:
-    """Check every candidate for a run on this machine: augmentation, architecture, settings, weights and licence.
+    """Check every candidate before a run on this machine: augmentation, architecture, settings, weights and licence.
 
-    Each network is built and run on three tiles. Weights in S3 or on the hub are not downloaded, unless they are in the
-    hub's local cache. They are only looked up.
+    Each network is built and run on three tiles. If its weights are on this machine, in a file or in the hub's local
+    cache, the network gets these weights. Other weights are not downloaded. We only check that they exist.
 
     Raises:
         InputError: A network cannot be trained with its settings, or its weights cannot be used or reached.
@@ -26,10 +26,10 @@ def check_networks(config: RunConfig) -> None:
 
 
 def check_networks_for_cluster(config: RunConfig) -> None:
-    """Check every candidate for a run on a cluster, as far as this machine can.
+    """Check every candidate before a run on a cluster. This machine may be unable to do some of the checks.
 
-    Weights that this machine cannot reach give a warning, because a pod may reach them. A machine without PyTorch
-    checks only the augmentation, and the weights that are not on the hub.
+    If this machine cannot reach some weights, there is only a warning, because a pod may reach them. Without PyTorch,
+    this function checks only the augmentations, and weights that do not come from the hub.
 
     Raises:
         InputError: A network cannot be trained with its settings, or its weights cannot be used.
@@ -68,7 +68,7 @@ def check_augmentations(config: RunConfig) -> None:
 
 
 def _check_network(train: TrainConfig, seed: int) -> None:
-    """Try the network with its weights if they are on this machine. Otherwise, try it without them and look them up."""
+    """Try the network. If its weights are not on this machine, use random weights, and check that its weights exist."""
     from components.shared.network.network import check_architecture  # late: torch takes seconds to import
     from components.shared.network.weights import on_this_machine, reach_weights
     from components.train.dry_run import describe_network, try_network

@@ -250,7 +250,7 @@ def _explain(detail: dict[str, Any], origin: _Origin) -> str:
     if detail["type"] == "missing":
         return f'{start}: "{name}" is missing; add it'
 
-    # Our own validators give the value in their messages, if people may see it.
+    # Our own validators decide whether their messages show the value, because some values must not be shown.
     if detail["type"] == "value_error":
         return f"{start}: {name}: {detail['ctx']['error']}"
 

@@ -122,7 +122,7 @@ class RunConfig(Config):
 
         Args:
             section: The step's section of the parameter file, such as "gate".
-            candidate: The candidate that the step works on. It is empty if the step works on all candidates.
+            candidate: The candidate that the step works on; "" if the step works on all candidates.
         """
         step: StepConfig = self.candidates[candidate].train if section == "train" else getattr(self, section)
 
@@ -133,6 +133,7 @@ class RunConfig(Config):
             given["container_image"] = image_reference("gpu")
             given["weights_licences"] = self.weights_licences
         elif section == "evaluate":
-            given["seen_corruptions"] = self.candidates[candidate].train.seen_corruptions()
+            train = self.candidates[candidate].train
+            given |= {"seen_corruptions": train.seen_corruptions(), "tile_mm": train.tile_mm}
 
         return step.model_copy(update=given).model_dump_json(exclude_defaults=True)

@@ -1,4 +1,4 @@
-"""Read YAML 1.2, and find the line of every value. The size is limited, and only plain values are allowed.
+"""Read YAML 1.2, and find the line of every value. The size of the text is limited, and its values must be plain.
 
 In YAML 1.2, `5e-5` is a number, and `on`, `no`, `1:30` and `2026-11-30` are words. ruamel.yaml does the parsing.
 """
@@ -74,9 +74,9 @@ class _Composer(Composer):
 
 
 def read_yaml(text: str) -> Any:
-    """Return the values of one YAML document: str, int, float, bool, None, and lists and dicts of them.
+    """Return the values of one YAML document: str, int, float, bool, None, and lists and dicts of these.
 
-    If the text uses an alias, every place gets a copy of the value.
+    If the text uses a YAML alias, every place of the alias gets its own copy of the value.
 
     Raises:
         SyntaxInputError: The text is not YAML.

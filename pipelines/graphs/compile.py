@@ -28,8 +28,8 @@ MODULES = {
     "crack-drift-check": "pipelines.graphs.drift_check",
     "crack-inspection": "pipelines.graphs.inspection",
 }
-# Name of a type in KFP -> function that reads a value from text. For a value of another type, the function raises
-# ValueError or returns None.
+# Name of a type in KFP -> function that reads a value of this type from text. If the text is not such a value, the
+# function raises ValueError or returns None.
 READERS: dict[str, Callable[[str], Any]] = {
     "STRING": str,
     "NUMBER_INTEGER": int,
@@ -44,8 +44,8 @@ class CompiledPipeline:
 
     Attributes:
         name: Name of the pipeline in KFP.
-        version: Git commit and digest of the document. The document contains all parameters and container images, so
-            the content of a version never changes.
+        version: Git commit and digest of the document. The document contains all parameters and the names of the
+            container images, so the content of a version never changes.
         file: Path of the document, YAML.
         description: A sentence for people.
         parameters: Run-time parameters: name -> (type in KFP, default).
@@ -183,7 +183,7 @@ def git_revision(root: Path = ROOT) -> str:
 def _typed(name: str, kind: str, value: Any) -> Any:
     """Convert a value to its type in KFP.
 
-    The value is text, or a default from KFP's YAML. In KFP's YAML, the integer 1 is 1.0.
+    The value is text, or a default from KFP's YAML. KFP's YAML writes the integer 1 as 1.0.
     """
     text = str(value)
     if isinstance(value, bool):

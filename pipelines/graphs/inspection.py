@@ -25,8 +25,8 @@ def build_pipeline(config: RunConfig) -> BaseComponent:
         with dsl.ExitHandler(done, name="run"):
             listed = on_cluster(plan(photos=photos, config=settings, job=JOB), config).outputs["listed"]
 
-            # One task for each share. We use no KFP loop, because KFP's backend fails on a loop inside an exit handler
-            # (kubeflow/pipelines#12390).
+            # The photos are divided into shares, and each share has its own task. We do not use a loop of KFP, because
+            # KFP's backend fails on a loop inside an exit handler (kubeflow/pipelines#12390).
             shares = []
             for number in range(1, config.inspect.shares + 1):
                 share = inspect(listed=listed, share=number, config=settings, job=JOB)

@@ -1,8 +1,8 @@
 """Set how tasks run on Kubernetes: limits, Secrets, accelerators and user. Only this module imports kfp.kubernetes.
 
 A KFP pipeline cannot set all settings of a pod. KFP's backend forbids privilege escalation, drops all capabilities and
-sets the default seccomp profile. The namespace adds a read-only root, the priority class and requests for ephemeral
-storage (manifests/README.md, "What the namespace adds").
+sets the default seccomp profile. The namespace adds a read-only root file system, the priority class and requests for
+ephemeral storage (manifests/README.md, "What the namespace adds").
 """
 
 from typing import get_args
@@ -40,8 +40,8 @@ def on_cluster(task: PipelineTask, config: RunConfig, resources: Resources | Non
 
     Args:
         task: A task of any of the pipelines.
-        config: The parameters. The section `cluster` contains the settings of all tasks. The folder `cache` is mounted
-            and can be written.
+        config: The parameters. Two of them are used: the section `cluster`, and the folder `cache`, which the task can
+            write to.
         resources: CPU, memory, disk and time limit of the task. Default: the step's entry in `cluster.steps`, or the
             default values of `Resources`.
     """
@@ -94,7 +94,7 @@ def _add_secret(task: PipelineTask, secret: str, optional: bool = False) -> None
 
 
 def _add_writable_folders(task: PipelineTask, config: RunConfig, resources: Resources) -> None:
-    """Mount the folders that a step writes to, because the container's root is read-only."""
+    """Mount the folders that a step writes to, because the container's root file system is read-only."""
     kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp", size_limit=resources.storage)
     if config.cluster.cache_claim:
         kubernetes.mount_pvc(task, config.cluster.cache_claim, mount_path=config.cache)

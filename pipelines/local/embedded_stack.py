@@ -201,7 +201,7 @@ def holds_mlflow_store(workdir: Path) -> bool:
     """Return whether the workdir has a complete MLflow store.
 
     Raises:
-        InputError: The store's file is not a database, or is damaged.
+        InputError: The store's file cannot be read, is not a database, or is damaged.
     """
     database = workdir / DATABASE
     if not database.exists():
@@ -233,9 +233,9 @@ def require_runs(workdir: Path) -> None:
 def prepare_mlflow(workdir: Path, experiment: str) -> None:
     """Create the MLflow store's schema and the experiment before the steps start.
 
-    Without this, two steps that start together would create them at the same time. The file of the store gets its final
-    name when the store is complete. If a process was killed before that, the incomplete store has no runs, and the next
-    call creates it again.
+    Otherwise, two steps that start together would both create the schema and the experiment. The file of the store gets
+    its final name when the store is complete. If a process was killed before that, the incomplete store has no runs,
+    and the next call creates the store again.
 
     Raises:
         InputError: The store's file is damaged or locked, or the experiment was deleted.

@@ -26,7 +26,7 @@ class Step:
         started: Unix time of the "started" event, in seconds.
         overhead: Seconds from the end of the previous step to the start of this step: orchestration and imports.
         state: running, done or failed.
-        running: Seconds from the start to the last sign of life.
+        running: Seconds from the start to the last "running" event, the step's sign of life.
         work: Seconds from the start to the end of the step. None while the step runs.
         done: Number of finished units of work. `done` and `total` are 0 if the step reports no progress.
         total: Number of all units of work.

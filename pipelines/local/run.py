@@ -183,7 +183,7 @@ def _reported_failure(name: str, failure: dict[str, str], log: Path) -> Exceptio
 
 
 def _plain_lines(log: Path) -> list[str]:
-    """Return the last lines of a log that are not empty, without the codes that colour a terminal."""
+    """Return the last lines of a log that are not empty. The codes that set a terminal's colours are removed."""
     text = COLOUR_CODE.sub("", log.read_text(encoding="utf-8", errors="replace"))
     return [line.strip() for line in text.splitlines() if line.strip()][-LINES_WITH_THE_CAUSE:]
 
@@ -201,7 +201,7 @@ def _failed_task(lines: list[str]) -> str:
 
 
 def _signal_number(status: int) -> int:
-    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128). Otherwise 0."""
+    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128), or 0."""
     if status < 0:
         return -status
     return status - 128 if status > 128 else 0

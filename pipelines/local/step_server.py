@@ -116,7 +116,8 @@ def _load_next(libraries: list[str]) -> None:
     """Load a library, and hide it from the garbage collector.
 
     The collector is off during the import, because an import leaves almost no garbage. Afterwards, the collector skips
-    the library's objects: in a fork, it would write to them, and the kernel would then copy their memory.
+    the library's objects. If it visited these objects in a fork, it would write to them, and the kernel would copy
+    their memory.
     """
     gc.disable()
     importlib.import_module(libraries.pop(0))

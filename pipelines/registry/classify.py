@@ -3,8 +3,6 @@
 import base64
 import contextlib
 import csv
-import glob
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -14,10 +12,9 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 
-from components.shared.data.folder_listing import everything_below, is_listable
 from components.shared.data.image import ImageError, decode, decode_filled, thumbnail
-from components.shared.data.image_kinds import SUFFIXES, is_image, passed_over
 from components.shared.data.novelty import STRANGE, USUAL_SHARE_OF_STRANGE
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.errors import InputError
 from components.shared.events import log, warn
 from components.shared.network.served_process import ModelLoadError, ModelProcess
@@ -60,60 +57,8 @@ class Answer:
     error: str = ""
 
 
-# Versions of other releases may answer with fewer or more fields.
+# Model versions of other releases of this project may answer with fewer or more fields.
 ANSWERED = ("p_crack", "label", "threshold", "novelty", "needs_review", "error")
-
-
-def find_images(paths: list[str]) -> list[Path]:
-    """Return the files that the paths name, in the order of the paths. Each file appears once.
-
-    A path can be a file, a folder or a pattern such as "photos/*.jpg". A folder means all image files in it and in its
-    subfolders. If a folder contains other files too, they are skipped with a warning. A pattern means files, so folders
-    that match it are skipped.
-
-    What cannot be listed or read is returned too, so that its reader reports it: a folder that cannot be listed, a link
-    to a folder, a broken link, a pipe, a socket or a device.
-
-    Raises:
-        InputError: A path matches no file, or a folder has no image file.
-    """
-    images: dict[Path, None] = {}
-    for given in paths:
-        path = Path(given).expanduser()
-        if path.is_dir():
-            found = _images_below(path)
-            problem = f"folder {given} has no image file; give a folder with files that end with {', '.join(SUFFIXES)}"
-        else:
-            # If a file has this name, the name is not a pattern.
-            found = [path] if os.path.lexists(path) else _matches(str(path))
-            problem = f"{given} matches no file; give image files, folders or patterns in quotes"
-
-        if not found:
-            raise InputError(problem)
-        images |= dict.fromkeys(found)
-    return list(images)
-
-
-def _images_below(folder: Path) -> list[Path]:
-    found = list(everything_below(folder))
-    skipped = passed_over(one.path for one in found if not one.problem)
-    if skipped:
-        warn(f"{folder}: {skipped}")
-    return [folder / one.path for one in sorted(found) if one.problem or is_image(one.path)]
-
-
-def _matches(pattern: str) -> list[Path]:
-    """Return the files that match a pattern, and the folders that would have to be listed, but cannot be."""
-    matches = [path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path)]
-
-    # glob skips a folder that cannot be listed.
-    parts = Path(pattern).parts
-    for number, part in enumerate(parts):
-        if glob.escape(part) != part:
-            outer = parts[: number + 1] if part == "**" else parts[:number]
-            searched = glob.glob(os.path.join("", *outer, ""), recursive=True)
-            matches += [folder for folder in searched if not is_listable(folder)]
-    return [Path(path) for path in sorted(matches)]
 
 
 def version_meant(model_uri: str) -> str:
@@ -157,8 +102,8 @@ def checked_files(model_uri: str, signed_by: Path | None) -> Iterator[str]:
         registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered files. Or a signature is required,
-            and it is missing or wrong, or the URI does not name a registered version.
+        InputError: The version does not exist, or its files are not the registered files. Or `signed_by` is given, and
+            the signature is missing or wrong, or the URI does not name a registered version.
     """
     name, version = name_and_version(model_uri)
     if not version and signed_by:
@@ -197,33 +142,36 @@ def classify(
         signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Raises:
-        InputError: The model cannot be loaded, or its files are not the registered files, or they are not signed.
+        InputError: The model cannot be loaded, its files are not the registered files, or a required signature is
+            missing or wrong.
         RuntimeError: The model's process ended. If memory ran out, use a smaller `batch_size`.
     """
     remaining = iter(files)
+    used_bits: list[int] = []
     name, version = name_and_version(model_uri)
     try:
-        with (
-            checked_files(model_uri, signed_by) as files_of_model,
-            ModelProcess(files_of_model, model_uri) as model,
-        ):
+        with checked_files(model_uri, signed_by) as folder, ModelProcess(folder, model_uri) as model:
             while batch := list(islice(remaining, batch_size)):
-                for answer in _answers(model, batch):
+                for answer in _answers(model, batch, used_bits):
                     yield replace(answer, model=name, version=version)
                 progress(len(batch))
     except ModelLoadError as error:
         raise InputError(f"{error}; {WHERE_VERSIONS_ARE}") from error
 
+    scaled = used_bits_counts(used_bits)
+    if scaled:
+        warn(scaling_note("images", scaled))
 
-def _answers(model: ModelProcess, files: list[Path]) -> Iterator[Answer]:
-    """Let the model classify the readable files of a batch. Yield an answer for every file, in order."""
+
+def _answers(model: ModelProcess, files: list[Path], used_bits: list[int]) -> Iterator[Answer]:
+    """Yield an answer for every file of a batch, in order. Add `Decoded.used_bits` of each image to `used_bits`."""
     images = {}
     errors = {}
     for file in files:
         try:
             require_file(file)
             data = file.read_bytes()
-            decode_filled(data)
+            used_bits.append(decode_filled(data).used_bits)
             images[file] = base64.b64encode(data).decode()
         except OSError as error:
             errors[file] = reason(error)

@@ -17,8 +17,8 @@ def loaded_model(model_uri: str, workdir: Path | None, signed_by: Path | None) -
         signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
 
     Raises:
-        InputError: The URI does not name a registered version, or the version's files are not the registered files, or
-            they are not signed.
+        InputError: The URI does not name a registered version, the version's files are not the registered files, or a
+            required signature is missing or wrong.
     """
     with reached(workdir, artifacts=True):
         uri = version_meant(model_uri)

@@ -106,8 +106,9 @@ class Registry:
             The new entry of the history; None if the version is already the champion.
 
         Raises:
-            InputError: There is no such version, its verdict is not "passed", its files are not the registered files,
-                or it is not signed. Or `by` or `why` is empty or too long.
+            InputError: There is no such version, its verdict is not "passed" and `force` is false, its files are not
+                the registered files, or a required signature is missing or wrong. Or `by` or `why` is empty or too
+                long.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -133,8 +134,9 @@ class Registry:
             signed_by: As for `promote`.
 
         Raises:
-            InputError: The model versions of all earlier champions were deleted, or the files of the previous champion
-                are not the registered files, or they are not signed. Or `by` or `why` is empty or too long.
+            InputError: There is no earlier champion whose model version still exists. Or the files of this version are
+                not the registered files, or a required signature is missing or wrong. Or `by` or `why` is empty or too
+                long.
         """
         by = _checked("by", by)
         why = _checked("why", why)
@@ -278,7 +280,11 @@ class Registry:
 
 
 def verdict_on(version: ModelVersion) -> str:
-    """Return the gate's verdict on a version, or the result of the infra check if only this check was not passed."""
+    """Return the gate's verdict on a version.
+
+    If the verdict is "passed", but the version has not passed the check of its answers at registration, return the
+    result of this check instead.
+    """
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")
     if verdict == "passed" and checked != "passed":

@@ -43,7 +43,7 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
 def signed_folder(name: str, number: str, signed_by: Path | None) -> Iterator[Path]:
     """Fetch a registered model version and check it, as `version_folder` does, and check its signature.
 
-    The digest in MLflow does not help against a person who can write to MLflow too. The signature does.
+    A person who can write to MLflow can change the digest there. Such a person cannot make a valid signature.
 
     Args:
         name: Name of the registered model.
@@ -55,8 +55,8 @@ def signed_folder(name: str, number: str, signed_by: Path | None) -> Iterator[Pa
         The folder of the model version. Its files exist until the `with` block ends.
 
     Raises:
-        InputError: The file is not a public key, or the files of the version are not the registered files, or they are
-            not signed.
+        InputError: `signed_by` is not a public key, the files of the version are not the registered files, or a
+            required signature is missing or wrong.
     """
     key = signatures.read_public_key(signed_by) if signed_by else None
     with version_folder(name, number) as folder:

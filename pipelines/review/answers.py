@@ -1,4 +1,4 @@
-"""Read a file of answers from people or programs: which tiles were answered, and what each of them shows."""
+"""Read a file of answers from people or programs: the answered tiles, and what each of these tiles shows."""
 
 import csv
 import io
@@ -22,9 +22,9 @@ class Given:
     """The answers in a file.
 
     Attributes:
-        answers: sample_id of the tile -> crack, no_crack, bad image or unsure.
+        answers: sample_id of the tile (the sha256 of its file) -> crack, no_crack, bad image or unsure.
         unanswered: sample_ids of the tiles that are in the file without an answer.
-        left_out: Texts that name a place in the file, and the reason why it gives no answer.
+        left_out: Texts. Each names a place in the file that gives no answer, and says why.
     """
 
     answers: dict[str, str] = field(default_factory=dict)

@@ -1,9 +1,9 @@
 """Compute P(crack) of training tiles with a classifier that was not trained on tiles of the same photo.
 
-A network was trained with the labels of its training tiles, so its own answers about them repeat wrong labels. So we
-train a logistic regression on the network's embeddings, and cross-validate it over photos. This is the usual way to
-find label errors with a trained network (Northcutt et al., 2021, section 5). Only the last layer is cross-validated.
-The layers before it were trained with all labels. So this way finds fewer label errors than a full cross-validation,
+A network learns the labels of its training tiles, so its own answers about these tiles repeat wrong labels. So we train
+a logistic regression on the network's embeddings, and cross-validate the regression over photos. This is the usual way
+to find label errors with a trained network (Northcutt et al., 2021, section 5). Only the last layer is cross-validated.
+The layers before it were trained with all labels. So this method finds fewer label errors than a full cross-validation,
 which would train every network five times.
 """
 
@@ -37,7 +37,8 @@ def cross_validated(embeddings: np.ndarray, labels: np.ndarray, photos: pd.Serie
 
     for fitted, held_out in GroupKFold(folds).split(embeddings, labels, photos):
         if len(np.unique(labels[fitted])) == 2:
-            # scikit-learn uses the sum of the tiles' losses. PENALTY is for their mean, so we divide by their number.
+            # scikit-learn uses the sum of the losses of all tiles. PENALTY is for the mean loss, so we divide by the
+            # number of tiles.
             strength = 1 / (PENALTY * len(fitted))
             classifier = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000))
             classifier.fit(embeddings[fitted], labels[fitted])

@@ -73,15 +73,15 @@ def import_answers(
         path: The file, in one of the formats of `read_answers`.
         by: Name of the person who answered.
         why: The reason; may be empty.
-        keep_unknown: True keeps answers about tiles that no data set version has. They count when such a tile is
-            ingested.
+        keep_unknown: True keeps answers about tiles that no data set version has. Such an answer counts as soon as its
+            tile is ingested.
         unmarked_shows_no_crack: True: a tile without any mark shows no crack. False: nobody has answered such a tile.
         queue: The folder of the queue; needed if the file has answers about tiles of inspected photos.
         key: The person's private key, which signs the entry. None: the entry is not signed.
 
     Raises:
         InputError: The name is empty, the file cannot be read or has no answers, the store has no data set version, or
-            some of the tiles are in none of its data set versions. Nothing is added.
+            some of the tiles are in no data set version of the store. Nothing is added.
     """
     person = checked_name(by)
     given = read_answers(path, unmarked_shows_no_crack)
@@ -115,7 +115,7 @@ def import_answers(
 
 
 def _require_known(answers: Collection[str], known: Collection[str], store: Store, path: Path) -> None:
-    """Raise InputError if a file has answers about tiles that are not known."""
+    """Raise InputError if a file has answers about tiles that are not in `known`."""
     unknown = sorted(set(answers) - set(known))
     if unknown:
         raise InputError(

@@ -29,8 +29,8 @@ class InspectedTiles:
             (PHOTO@LEFT,TOP), `p_crack`, and `distance` (difference between P(crack) and the threshold in log odds). The
             smallest distance is first.
         images: sha256 of the PNG file -> content of the file.
-        missing: Photos that have findings to review, but cannot be read or were changed since the inspection. Each is a
-            text with the reason.
+        missing: A text with the reason for each photo that has findings to review, but cannot be read, or was changed
+            since the inspection.
     """
 
     tiles: pd.DataFrame
@@ -102,7 +102,7 @@ def _problem(photo: Path, record: PhotoRecord) -> str:
 
 
 def _cut(photo: Path, record: PhotoRecord, findings: list[Finding]) -> list[bytes]:
-    """Return, for each finding, its tile with the largest P(crack) as a PNG file."""
+    """For each finding, return its tile with the largest P(crack), as the content of a PNG file."""
     side = record.tile_side
     tiles = []
     try:

@@ -40,7 +40,7 @@ def new_tiles(folder: Path) -> pd.DataFrame:
 
 
 def write_labelled(folder: Path, standing: Standing) -> Labelled:
-    """Write a table of the tiles, cut from inspected photos, that people have labelled as crack or no_crack.
+    """Write a table of those tiles of inspected photos that people have labelled as crack or no_crack.
 
     The columns are those of a source: path, label, and group, which is the photo.
 
@@ -58,7 +58,7 @@ def write_labelled(folder: Path, standing: Standing) -> Labelled:
         path = folder / file
         if not path.is_file() or file_digest(path) != tile:
             raise InputError(
-                f"{path} is missing or was changed, so its answer is about another image; restore the file"
+                f"{path} is missing or was changed, so the answer is about another image; restore the file"
             )
 
     table = pd.DataFrame({"path": answered["file"], "label": answered["tile"].map(agreed), "group": answered["photo"]})

@@ -5,12 +5,20 @@ and the path, which often contains the name of the class. People who see an answ
 same answer (anchoring: Tversky & Kahneman, Science 185, 1974).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from components.shared.page import Page, data_uri, templates
 
 TEMPLATES = Path(__file__).parent / "templates"
+JPEG_OPTIONS = [
+    cv2.IMWRITE_JPEG_QUALITY, 95,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class PageTile:
     """A tile on the page.
 
     Attributes:
-        tile: The tile's sample_id.
+        tile: The tile's name in the file of answers.
         jpeg: The image, JPEG.
         label: The tile's label, which the page hides at first; "" if it has none.
         facts: A text that the page also hides at first: the reason, P(crack) and the path.
@@ -30,6 +38,29 @@ class PageTile:
     facts: str
 
 
+@dataclass(frozen=True)
+class AnswerFile:
+    """The CSV file that the page saves. It has two columns: the tile, and the person's answer.
+
+    Attributes:
+        name: The name of the file.
+        columns: The names of the columns.
+        given: Tile -> answer. The file begins with these answers.
+        only_classes: True if people can answer only crack and no_crack. False if also unsure and bad image.
+    """
+
+    name: str
+    columns: tuple[str, str]
+    given: dict[str, str] = field(default_factory=dict)
+    only_classes: bool = False
+
+
+def page_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """Return an image, uint8 (H, W, 3), RGB, as a JPEG file in which thin cracks stay visible."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, JPEG_OPTIONS)[1].tobytes()
+
+
 def write_page(queue_id: str, tiles: list[PageTile], path: Path) -> None:
     """Write the review page of a queue.
 
@@ -38,10 +69,23 @@ def write_page(queue_id: str, tiles: list[PageTile], path: Path) -> None:
         tiles: The tiles, in the order in which they are shown.
         path: File to write.
     """
+    page = Page(f"Review of {len(tiles)} tiles")
+    show_tiles(page, queue_id, tiles, AnswerFile(f"answers-{queue_id}.csv", ("tile", "answer")))
+    page.write(path)
+
+
+def show_tiles(page: Page, queue_id: str, tiles: list[PageTile], saved: AnswerFile) -> None:
+    """Append the tiles and the buttons for the answers to a page. A page can have this part only once.
+
+    Args:
+        page: The page.
+        queue_id: Name of the queue. The browser keeps the answers under this name.
+        tiles: The tiles, in the order in which they are shown.
+        saved: The file that a person saves at the end.
+    """
     content = []
     for one in tiles:
         content.append({"tile": one.tile, "image": data_uri(one.jpeg), "label": one.label, "facts": one.facts})
-    page = Page(f"Review of {len(tiles)} tiles")
+    file = {"name": saved.name, "columns": saved.columns, "given": list(saved.given.items())}
     template = templates(TEMPLATES).get_template("review.html")
-    page.html(template.render(queue={"id": queue_id, "tiles": content}))
-    page.write(path)
+    page.html(template.render(queue={"id": queue_id, "tiles": content, "file": file}, only_classes=saved.only_classes))

@@ -17,7 +17,7 @@ from components.shared.errors import InputError
 from components.shared.hashing import digest
 from components.shared.services.store import Store
 from pipelines.review.inspected import InspectedTiles
-from pipelines.review.page import PageTile, write_page
+from pipelines.review.page import PageTile, page_jpeg, write_page
 from pipelines.review.ranking import NO_INSPECTION, Answers, join_answers, rank
 from pipelines.review.run_artifacts import RunArtifacts
 
@@ -28,10 +28,6 @@ P_CRACK = "p_crack_"  # start of the columns with a candidate's P(crack); the ca
 # The name of a tile's file is its sample_id. So we find the tile even if another program adds something to the name.
 TILE_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 QUEUE_ID = 12  # number of characters of a queue's name
-PAGE_JPEG = [
-    cv2.IMWRITE_JPEG_QUALITY, 95,
-    cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-]  # fmt: skip
 
 
 def make_queue(
@@ -44,7 +40,7 @@ def make_queue(
 ) -> pd.DataFrame:
     """Choose the tiles that people should review, and write the folder of the queue.
 
-    The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. It appears when it is complete.
+    The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. No incomplete folder appears.
 
     Args:
         store: Storage root; it has the tiles, and the answers that people gave before.
@@ -127,11 +123,12 @@ def _write_folder(queue: pd.DataFrame, contents: dict[str, bytes], folder: Path)
         shown = []
         for row in queue.to_dict("records"):
             content = contents[row["tile"]]
-            bgr = cv2.cvtColor(decode(content), cv2.COLOR_RGB2BGR)
+            image = decode(content)
+            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
             # A tile without a label is later ingested from this file, so the file keeps the tile's exact bytes.
             png = cv2.imencode(".png", bgr)[1].tobytes() if row["label"] else content
             (unfinished / row["file"]).write_bytes(png)
-            shown.append(_page_tile(row, cv2.imencode(".jpg", bgr, PAGE_JPEG)[1].tobytes()))
+            shown.append(_page_tile(row, page_jpeg(image)))
         queue.to_csv(unfinished / TABLE, index=False)
         write_page(digest(queue["tile"].tolist())[:QUEUE_ID], shown, unfinished / PAGE)
         unfinished.replace(folder)

@@ -89,7 +89,7 @@ def rank(
 ) -> pd.DataFrame:
     """Choose the tiles that people should review, the most useful first.
 
-    Tiles that people have answered are left out, unless people disagree about them.
+    Tiles that people have answered are left out. But tiles about which people disagree can be chosen.
 
     Args:
         answers: What the candidates say.
@@ -100,7 +100,8 @@ def rank(
 
     Returns:
         Table (row, reason). `row` counts the rows of `answers.tiles`, and then continues with the rows of `inspected`.
-        `reason` joins all reasons of the tile. "near the threshold" is named only if the tile was chosen for it.
+        `reason` joins all reasons of the tile. "near the threshold" is among them only if it was the reason for the
+        choice.
     """
     tiles = pd.concat([answers.tiles["sample_id"], inspected["tile"]], ignore_index=True)
     photos = [*answers.tiles["group_id"], *inspected["photo"]]

@@ -22,7 +22,7 @@ class Candidate:
 
     Attributes:
         name: The candidate's name in the parameter file.
-        threshold: A tile is called a crack if its P(crack) is at least this.
+        threshold: A tile is called a crack if its P(crack) is at least this number.
         tiles: Table (sample_id, group_id, split, label, p_crack), one row for each tile; p_crack is calibrated.
         embeddings: float32 (tiles, features), in the order of `tiles`.
     """

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from components.shared.atomic_file import atomic_file
 from components.shared.data.class_names import class_of_label
 from components.shared.errors import InputError
 from components.shared.regular_file import require_file
+from pipelines.review.page import AnswerFile
 from pipelines.sites.verdict import UNKNOWN
 
-COLUMNS = ["path", "label"]
+COLUMNS = ("path", "label")
 
 
 def read_labels(file: Path) -> dict[str, str]:
@@ -37,7 +39,7 @@ def read_labels(file: Path) -> dict[str, str]:
         raise InputError(
             f"the label file {file} cannot be read: {error}; write CSV with the columns path and label"
         ) from error
-    if list(table.columns) != COLUMNS:
+    if tuple(table.columns) != COLUMNS:
         raise InputError(
             f"the label file {file} has the columns {', '.join(table.columns)}; it must have the columns path and label"
         )
@@ -90,9 +92,15 @@ def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
 
 
 def ask_for_labels(file: Path, labels: dict[str, str], paths: list[str]) -> None:
-    """Write the labels to the label file, followed by a row with an empty label for each of `paths`."""
+    """Write the label file: first `labels`, then a row with an empty label for each of `paths` without a label."""
     rows = labels | {path: labels.get(path, "") for path in paths}
     with atomic_file(file) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)
         writer.writerow(COLUMNS)
         writer.writerows(rows.items())
+
+
+def saved_by_page(file: Path, labels: dict[str, str]) -> AnswerFile:
+    """Return the file that a person saves on the page. It replaces the label file, so it has the earlier labels too."""
+    given = dict(filter(itemgetter(1), labels.items()))  # without the tiles whose label is ""
+    return AnswerFile(file.name, COLUMNS, given, only_classes=True)

@@ -1,5 +1,6 @@
 """Write the page of a site: the verdict, the evidence, the tiles to label next, and a threshold for the site."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from components.shared.data.image import ImageError, decode, thumbnail
+from components.shared.hashing import digest
 from components.shared.page import CellImage, Page
 from components.shared.results.measurements import with_interval
+from pipelines.review.page import AnswerFile, PageTile, page_jpeg, show_tiles
 from pipelines.sites.plan import STRATA, Limits, Plan
 from pipelines.sites.site_threshold import SiteThreshold
 from pipelines.sites.verdict import UNKNOWN, Acceptance, Judged, Verdict
 
 TILE_PIXELS = 160
 SHOWN_ERRORS = 30
+QUEUE_ID = 12  # number of characters of the name under which a browser keeps the answers
 MAX_SHOWN_EVIDENCE = 1000
 
 HEADLINES = {"accept": "Accepted", "refuse": "Refused", "label more": "Not decided: label {more} more tiles"}
@@ -30,8 +34,9 @@ CLAIMS = {
     ),
 }
 HOW_TO_LABEL = (
-    "Look at each tile, and write crack or no_crack next to its path in the label file. Then give the same command "
-    "again. The model's answers are not shown here, because they would influence you."
+    "Look at each tile, and press the button for what it shows, or the key on the button. Then press *save answers*. "
+    "Your browser saves the file {name}, which also has the earlier labels. Give the same command again, with this "
+    "file as `--labels`. The model's answers are not shown here, because they would influence you."
 )
 METHOD = (
     "Each draw chose a tile at random. Some kinds of tiles were drawn more often than others, and the weight of each "
@@ -44,15 +49,25 @@ METHOD = (
 )
 
 
+@dataclass(frozen=True)
+class PageOfSite:
+    """What the page shows besides the verdict.
+
+    Attributes:
+        site: The site's name.
+        version: The name and number of the model version.
+        files: Path in the plan -> image file.
+        saved: The label file that a person saves on the page.
+    """
+
+    site: str
+    version: str
+    files: dict[str, Path]
+    saved: AnswerFile
+
+
 def write_page(
-    acceptance: Acceptance,
-    plan: Plan,
-    labels: np.ndarray,
-    limits: Limits,
-    site: str,
-    version: str,
-    files: dict[str, Path],
-    path: Path,
+    acceptance: Acceptance, plan: Plan, labels: np.ndarray, limits: Limits, about: PageOfSite, path: Path
 ) -> None:
     """Write the page.
 
@@ -61,24 +76,20 @@ def write_page(
         plan: The draws.
         labels: int (tiles,), the label of each tile. UNKNOWN for a tile without a label.
         limits: The limits that recall and false alarms must reach.
-        site: The site's name.
-        version: The name and number of the model version.
-        files: Path in the plan -> image file.
+        about: The site, the model version, the image files and the label file.
         path: File to write, HTML.
     """
     verdict = acceptance.verdict
-    page = Page(f"{version} at the site {site}")
+    page = Page(f"{about.version} at the site {about.site}")
     headline = HEADLINES[verdict.decision].format(more=verdict.more)
     page.callout(f"**{headline}.** {verdict.why}", passed=verdict.decision == "accept")
     photos = plan.tiles["photo"].nunique()
     page.text(CLAIMS[plan.claim].format(tiles=len(plan.tiles), photos=photos))
 
-    _show_numbers(page, verdict, limits)
-    _show_errors(page, plan, labels, files)
     if acceptance.next_tiles:
-        with page.fold(f"The next {len(acceptance.next_tiles)} tiles to label"):
-            page.text(HOW_TO_LABEL)
-            page.table(["tile", "path"], [[_image(files, path), path] for path in acceptance.next_tiles])
+        _show_next_tiles(page, acceptance.next_tiles, about)
+    _show_numbers(page, verdict, limits)
+    _show_errors(page, plan, labels, about.files)
     _show_threshold(page, acceptance.threshold)
 
     with page.fold("Which tiles were drawn"):
@@ -86,6 +97,18 @@ def write_page(
         header = ["kind of tile", "tiles at the site", "share of the draws", "labelled", "with a crack"]
         page.table(header, _strata(plan, labels))
     page.write(path)
+
+
+def _show_next_tiles(page: Page, paths: list[str], about: PageOfSite) -> None:
+    """Append the tiles to label, with buttons. This part is always open, because its keys always work."""
+    page.heading(f"The next {len(paths)} tiles to label")
+    page.text(HOW_TO_LABEL.format(name=about.saved.name))
+    tiles = []
+    for path in paths:
+        jpeg = page_jpeg(decode(about.files[path].read_bytes()))
+        tiles.append(PageTile(path, jpeg, label="", facts=path))
+    queue_id = digest(about.site, about.version, paths)[:QUEUE_ID]
+    show_tiles(page, queue_id, tiles, about.saved)
 
 
 def _show_numbers(page: Page, verdict: Verdict, limits: Limits) -> None:

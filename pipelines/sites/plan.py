@@ -21,7 +21,7 @@ STRATA = ("called a crack", "doubtful", "clear")
 DOUBTFUL_SHARE = 0.25
 TILES_PER_PHOTO = 8  # number of draws from each photo, for the claim "photos"
 MAX_DRAWS = 10_000
-DRAWS_PER_TILE = 20  # number of draws of a small site, for each of its tiles
+DRAWS_PER_TILE = 20  # a site with few tiles has this number of draws for each tile; larger sites have MAX_DRAWS draws
 # When we plan the draws, we limit P(crack) of a tile to the range from this number to 1 - this number.
 SMALLEST_PROBABILITY = 0.005
 ALLOCATION_STEPS = 20  # each stratum that has tiles gets at least one twentieth of the draws, and only whole twentieths
@@ -32,10 +32,10 @@ class Limits:
     """The limits that a model version must reach at a site, and the risk of a wrong verdict.
 
     Attributes:
-        recall: Lower limit for the recall, 0 to 1. The recall is the share that the model finds of all tiles with a
-            crack.
-        false_alarms: Upper limit for the false-alarm rate, 0 to 1. This rate is the share that the model calls a crack
-            of all tiles without a crack.
+        recall: Lower limit for the recall, 0 to 1. Of all tiles with a crack, the recall is the share that the model
+            finds.
+        false_alarms: Upper limit for the false-alarm rate, 0 to 1. Of all tiles without a crack, this rate is the share
+            that the model calls a crack.
         risk: Highest probability of a wrong acceptance, and of a wrong refusal, 0 to 1.
     """
 
@@ -61,15 +61,16 @@ class Plan:
     draws: pd.DataFrame
 
     def recall_bets(self, labels: np.ndarray) -> Bets:
-        """Return the bets on recall.
+        """Return the outcomes of the bets on the recall. A bet is one draw, or all draws from one photo.
 
         Args:
-            labels: int (n,), 1 for crack: the label of each of the first n draws. The last bet must have all its draws.
+            labels: int (n,), 1 for crack: the label of each of the first n draws. All draws of the last bet must be
+                among these n draws.
         """
         return self._bets(labels, crack=1)
 
     def specificity_bets(self, labels: np.ndarray) -> Bets:
-        """Return the bets on specificity. It is 1 minus the false-alarm rate.
+        """Return the outcomes of the bets on the specificity, which is 1 minus the false-alarm rate.
 
         The argument is the same as for `recall_bets`.
         """
@@ -127,9 +128,9 @@ def _strata(p_crack: np.ndarray, called: np.ndarray) -> np.ndarray:
 def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
     """Return the share of the draws that each stratum should get, float64 (3,).
 
-    There are two tests: one of recall, and one of false alarms. With the returned shares, the evidence of the slower
-    test grows as fast as possible. The expected growth is computed from the model's own P(crack); see `_expected`. If
-    P(crack) is wrong, more labels are needed than expected, but the verdict is still valid.
+    There are two tests: one of recall, and one of false alarms. With the returned shares, we expect the evidence of the
+    slower test to grow as fast as possible. The expected growth is computed from the model's own P(crack); see
+    `_expected`. If P(crack) is wrong, more labels are needed than expected, but the verdict is still valid.
 
     Args:
         tiles: The columns p_crack, called and stratum.
@@ -154,11 +155,11 @@ def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
 
 
 def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Return the expected shares of tiles with a crack and of tiles without a crack in each stratum, two float64 (3,).
+    """Return, for each stratum, the expected share of tiles with a crack, and of tiles without: two float64 (3,).
 
-    The shares are computed from P(crack). By P(crack), the model may miss a limit. Then no number of labels is expected
-    to show that the limit is reached. So we reduce the expected errors, if necessary, until the expected recall or
-    specificity is halfway between its limit and 1.
+    The shares are computed from P(crack). P(crack) itself may say that the model misses a limit. Then no number of
+    labels is expected to show that the limit is reached. So we reduce the expected errors, if necessary, until the
+    expected recall or specificity is halfway between its limit and 1.
     """
     tiles_in = np.maximum(share * len(tiles), 1)
     p_crack = np.clip(tiles["p_crack"].to_numpy(), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
@@ -178,7 +179,7 @@ def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[n
 def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np.ndarray, limit: float) -> float:
     """Return the expected growth of log(evidence) per draw.
 
-    The evidence is the wealth of a player, who always bets the same fraction of it. We take the best fraction.
+    The evidence is the wealth of a player, who always bets the same fraction of the wealth. We take the best fraction.
 
     Args:
         drawn: float64 (3,), share of the draws of each stratum.

@@ -17,10 +17,11 @@ from components.shared.regular_file import reason, require_file
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION
 from components.shared.services.version_files import version_files
-from pipelines.registry.classify import classify, find_images
+from pipelines.image_files import find_images
+from pipelines.registry.classify import classify
 from pipelines.registry.promotions import Registry
-from pipelines.sites.labels import ask_for_labels, check_site, labels_of, read_labels
-from pipelines.sites.page import write_page
+from pipelines.sites.labels import ask_for_labels, check_site, labels_of, read_labels, saved_by_page
+from pipelines.sites.page import PageOfSite, write_page
 from pipelines.sites.plan import Claim, Limits, Plan, make_plan
 from pipelines.sites.record import SiteRecord
 from pipelines.sites.site_threshold import SiteThreshold, fit_and_measure
@@ -105,7 +106,8 @@ def accept_site(
     acceptance = Acceptance(verdict, next_tiles, threshold)
 
     ask_for_labels(label_file, written, next_tiles)
-    write_page(acceptance, plan, labels, limits, images.name, f"{registry.name} version {version}", files, page_path)
+    about = PageOfSite(images.name, f"{registry.name} version {version}", files, saved_by_page(label_file, written))
+    write_page(acceptance, plan, labels, limits, about, page_path)
     kept = {"page.html": page_path, "labels.csv": label_file}
     record.keep_verdict(summary_of(acceptance, limits, claim), kept)
     return acceptance
@@ -210,8 +212,8 @@ def _check_version(registry: Registry, version: str, path_of: dict[str, str]) ->
     with version_files(registry.name, version) as files:
         if not (files / CALIBRATION).is_file():
             raise InputError(
-                f"{registry.name} version {version} has no {CALIBRATION}, so its threshold is unknown; choose a "
-                "version that the pipeline registered, with --model"
+                f"{registry.name} version {version} has no {CALIBRATION}, so its threshold is unknown; with "
+                "--model, choose a version that the pipeline registered"
             )
         read_calibration(files / CALIBRATION)
         known = set(pd.read_parquet(files / TRAINING_ROWS)["sample_id"])

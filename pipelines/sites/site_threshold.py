@@ -70,7 +70,7 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
 
 
 def half_of_photos(photos: pd.Series) -> dict[str, int]:
-    """Return a dict: photo -> its half, 0 or 1. In the order of the hash of the name, the photos alternate."""
+    """Return a dict: photo -> its half, 0 or 1. Sorted by the hash of their names, photos go to the halves in turn."""
     ordered = sorted(photos.unique(), key=lambda photo: digest("half", photo))
     return {photo: number % 2 for number, photo in enumerate(ordered)}
 

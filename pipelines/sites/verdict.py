@@ -48,7 +48,7 @@ class Verdict:
 
     Attributes:
         decision: "accept", "refuse" or "label more".
-        more: Number of tiles to label next. It is 0 unless the decision is "label more".
+        more: Number of tiles to label next. It is 0 for "accept" and "refuse", and if no drawn tile lacks a label.
         why: The reason, one or more sentences.
         recall, specificity: What the labels say about the two shares.
         bets: Number of bets that the verdict is based on.

@@ -30,7 +30,7 @@ class Cell:
         groups: Number of groups.
         unknown_photos: Number of groups that are not photos, because the data do not name the photo.
         crack_share: Share of the tiles that have a crack, 0 to 1.
-        numbers: Name of the metric, in SHOWN -> estimate. The network's own threshold is used, as in production.
+        numbers: Name of each metric in SHOWN -> estimate. The network's own threshold is used, as in production.
     """
 
     left_out: str
@@ -89,8 +89,9 @@ class LimitResult:
     Attributes:
         limit: The limit.
         value: The value of the metric. NaN if it is undefined everywhere, or if the lowest value is unknown.
-        domain: The source or surface with the lowest value, if the limit is on the lowest value; otherwise "". If no
-            network could be trained without a source or surface, it is that one.
+        domain: "" if the limit is on the mean. For a limit on the lowest value: the source or surface with this value.
+            If some source or surface could not be left out, because no network could be trained without it, the lowest
+            value is unknown, and `domain` names the first such source or surface.
     """
 
     limit: TransferLimit
@@ -156,8 +157,8 @@ def everything_cracked(crack_share: float) -> dict[str, float]:
 def check_limits(matrix: Matrix, limits: Iterable[TransferLimit]) -> list[LimitResult]:
     """Return the result of each limit.
 
-    A source or surface does not count if its metric is undefined. If no network could be trained without one of them,
-    the lowest value is unknown, so a limit on it is not reached.
+    A source or surface does not count if its metric is undefined. If no network could be trained without some source or
+    surface, the lowest value is unknown. A limit on the lowest value is then not reached.
     """
     results = []
     for limit in limits:

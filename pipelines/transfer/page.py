@@ -26,7 +26,7 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
 
     Args:
         matrix: The metrics of all networks.
-        results: The results of the limits.
+        results: For each limit, the measured value that is compared with it.
         candidate: Name of the candidate that was trained.
         path: File to write, HTML.
     """

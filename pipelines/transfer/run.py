@@ -2,8 +2,8 @@
 
 With `transfer.each: surface`, surfaces take the place of sources. In the code, a domain is a source or a surface.
 
-This uses the steps of the pipeline, which reuse finished work. So if a second call has one more source, it repeats only
-the work that the new source changes.
+This module uses the steps of the pipeline, which reuse finished work. So if a second call has one more source, it
+repeats only the work that the new source changes.
 """
 
 import shutil
@@ -48,14 +48,14 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
     """Leave out one source or surface at a time, and measure the network that is trained without it.
 
     Args:
-        config: The parameters. `transfer.each` says whether sources or surfaces are left out. Each of them in turn
-            replaces the value of `split.robustness`.
+        config: The parameters. `transfer.each` says whether sources or surfaces are left out. The left-out source or
+            surface replaces the value of `split.robustness`.
         folder: Folder for the files of this call.
         progress: Function that is called with a text before each piece of work, such as "without wall (2 of 3)".
 
     Raises:
-        InputError: The data have fewer than two sources (or surfaces), or every training without one of them failed
-            because a step refused its input.
+        InputError: The data have fewer than two sources (or surfaces). Or no network could be trained, because a step
+            refused its input each time.
     """
     limit_threads()
     candidate = chosen_candidate(config)
@@ -87,7 +87,7 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
 
 
 def _leave_out(domain: str, config: RunConfig, candidate: str, folder: Path, manifest: Path) -> list[Cell]:
-    """Train a network without one source or surface, and measure the network on all of them."""
+    """Train a network without one source or surface, and measure the network on all sources or surfaces."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     domain_kind = config.transfer.each

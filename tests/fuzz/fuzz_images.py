@@ -8,8 +8,8 @@ damages of the structure (`file_structures.py`). A quarter of the files are also
 - nothing crashes, and no file takes more than 5 seconds of CPU time;
 - every refusal has a reason;
 - an accepted image has the size in its header, and keeps the limits of its size;
-- animations, a TIFF whose first image is a thumbnail, and a TIFF with masked pixels are refused under any name, and,
-  except for GIF files, also if their end is missing;
+- animations, a TIFF whose first image is a thumbnail, and a TIFF with masked pixels are refused under any name, and
+  also if their end is missing;
 - undamaged content is accepted under any name, and foreign bytes are refused;
 - a PNG, whose chunks have checksums, and a baseline JPEG with a missing end or noise show the same pixels, or are
   refused;
@@ -192,7 +192,7 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 BASELINE, EVIDENT = ("jpeg", "grey", "exif"), ("cut", "noise")
 # Their first image is whole if only the end of the file is missing.
 FOLLOWED_BY_OTHER_IMAGES = ("mpo", "map")
-# They are refused, and most of them also if their end is missing. The first frame of a GIF file is then a whole image.
+# They are refused, and also if their end is missing.
 REFUSED = (
     "thumbnail_first",
     "inside_a_thumbnail",
@@ -325,7 +325,7 @@ def _check_outcome(file: Damaged, outcome: str) -> None:
     kind, way, where = file.kind, file.way, file.where
     has_checksums = kind.startswith("png") and way != "structure"
     evident = kind in BASELINE and way in EVIDENT
-    cut = way == "cut" and kind not in (*FOLLOWED_BY_OTHER_IMAGES, "animated_gif")
+    cut = way == "cut" and kind not in FOLLOWED_BY_OTHER_IMAGES
     if outcome == "other pixels" and (has_checksums or evident or cut or way == "foreign"):
         raise AssertionError(f"{where}: wrongly accepted with {outcome}")
     expected = "refused" if kind in REFUSED else "the same"

@@ -28,6 +28,12 @@ def test_the_list_names_doi_and_licence():
         assert dataset.licence in shown
 
 
+def test_the_list_names_layouts_copies_and_archives():
+    shown = " ".join(invoke().stdout.split())
+    for words in ("Decks/Cracked", "train, valid, test", "IMG_1_jpg.rf.HASH.jpg", "RAR, 7z", "Deflate64"):
+        assert words in shown
+
+
 def test_a_part_of_a_set_is_recognised_and_reported_as_a_part(real_data: Path):
     shown = invoke("--check", str(real_data / "ccic")).stdout
     assert "Positive: 1,500 files; the published data set has 20,000" in shown

@@ -1,4 +1,4 @@
-"""Unpack an archive that may be malicious. Refuse links, files outside the folder, and too much content."""
+"""Unpack an archive that may be malicious. Refuse links, names that lead out of the folder, and too much content."""
 
 import errno
 import lzma
@@ -49,8 +49,8 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
 
     Raises:
         InputError: The archive is damaged or encrypted, or its compression is not supported. Or it holds a link, a
-            device, a name twice, or a name that leads out of the folder. Or it holds more than `limit` bytes. The
-            caller removes the files unpacked so far.
+            device, a name twice, a name that leads out of the folder, or a name that a file cannot have. Or it holds
+            more than `limit` bytes. The caller must remove the files that were unpacked before the error.
     """
     folder.mkdir(parents=True, exist_ok=True)
     members = _zip_members if zipfile.is_zipfile(archive) else _tar_members

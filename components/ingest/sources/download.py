@@ -30,7 +30,8 @@ def download(address: str, path: Path, sha256: str) -> None:
     """Download one file over HTTP and verify its sha256. Try failed connections again, with growing pauses.
 
     Raises:
-        InputError: The server refuses, all `ATTEMPTS` attempts fail, or the content does not have the sha256.
+        InputError: The server refuses the request, all `ATTEMPTS` attempts fail, or the content does not have this
+            sha256.
     """
 
     def warn(state: RetryCallState) -> None:
@@ -83,7 +84,10 @@ def _fetch(address: str, path: Path) -> str:
 
 
 class Objects:
-    """A local folder with a file for each object under `s3://BUCKET/PREFIX/`. `bring` downloads their contents."""
+    """A local folder with one file for each object under `s3://BUCKET/PREFIX/`.
+
+    A file is empty until `bring` downloads its object.
+    """
 
     def __init__(self, uri: str, folder: Path):
         """List the objects and create the folder.
@@ -129,9 +133,10 @@ class Objects:
             ) from error
 
     def tag(self, path: str) -> str:
-        """Return a text that changes if the object of a local file changes: its size, and its entity tag (ETag).
+        """Return a text that changes if the object of a local file changes.
 
-        If the object has no ETag, the time of its last change is used instead.
+        The text has the object's size and its entity tag (ETag). If the object has no ETag, the time of its last change
+        is used instead.
         """
         one = self._found[path]
         return f"{one.size}-{one.tag or one.changed.timestamp()}"

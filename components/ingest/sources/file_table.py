@@ -12,7 +12,7 @@ FILE_TYPES = {
     "label": "int64",  # 0 no_crack, 1 crack
     "surface": "str",  # deck, pavement, wall or unknown
     "photo": "str",  # the photo that the tile was cut from; missing if it is not known
-    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing if it has none
+    "mask": "str",  # path of the tile's mask, relative to the source's folder; missing if the tile has no mask
 }
 
 
@@ -29,7 +29,7 @@ def as_files(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
-    """Return the table with the photo of each file. The pattern finds the name of the photo in the file name.
+    """Fill in the column `photo`. The pattern finds the name of the photo in the file name. Return the new table.
 
     Args:
         files: Table with the columns of `FILE_TYPES`.
@@ -44,8 +44,8 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
 
     if missed:
         raise InputError(
-            f"group_pattern {pattern!r} does not match {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
-            "change the pattern, because tiles of an unknown photo could be put in different splits"
+            f"group_pattern {pattern!r} finds no photo in {len(missed)} of {len(photos)} names, such as {missed[0]!r}; "
+            "change the pattern, because otherwise tiles of one photo could be put in different splits"
         )
     return files.assign(photo=pd.array(photos, dtype="str"))
 

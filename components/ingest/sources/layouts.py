@@ -9,6 +9,7 @@
 
 Upper and lower case make no difference. `class_names.py` lists the names that we accept for each class, such as
 `Non-cracked` and `uncracked`. The class folders can be inside other folders, if only one of these folders has a layout.
+Several folders of photos, each with masks, are one source.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of, folders_around
 from components.ingest.sources.foreign_files import ARCHIVE_SUFFIXES, describe_archive
-from components.ingest.sources.photo_layout import is_photo_folder
+from components.ingest.sources.photo_layout import is_photo_folder, joined_by_masks
 from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.class_names import (
     CRACK_NAMES,
@@ -32,7 +33,7 @@ from components.shared.data.image_kinds import in_mask_folder, is_image, is_mask
 from components.shared.data.manifest import CLASSES, CRACK, NO_CRACK
 from components.shared.errors import InputError
 
-# The folders that people expect, for messages.
+# Each layout -> what its folder must contain. The texts are for messages.
 EXPECTED = {
     "ccic": "Positive, Negative",
     "sdnet2018": "D/CD, D/UD, P/CP, P/UP, W/CW, W/UW, or Decks/Cracked, Decks/Non-cracked, Pavements/…, Walls/…",
@@ -81,8 +82,9 @@ class Layout:
 
     Attributes:
         name: ccic, sdnet2018, folders, roboflow or photos.
-        root: The folder that contains the photos, or the class folders and the folders of masks outside of them.
-        folders: The class folders, in the order of their paths. The layout photos has none.
+        root: In the layout photos, the folder that contains the photos. In other layouts, the folder that contains the
+            class folders, and the folders of masks that are outside the class folders.
+        folders: The class folders. The layout photos has none.
     """
 
     name: str
@@ -114,14 +116,16 @@ def find_layout(folder: Path, name: str = "auto") -> Layout:
             shows what we expected and what we found.
     """
     names = list(EXPECTED) if name == "auto" else [name]
-    layout = _search(folder, [each for each in names if each != PHOTOS], _layouts_of)
-    if layout is not None:
+    layouts = _search(folder, [each for each in names if each != PHOTOS], _layouts_of)
+    if layouts:
+        layout = _only(folder, layouts)
         _check_classes(layout)
         return _with_masks_around(folder, layout)
     # A source with class folders can also have a folder of masks. So we look for the layout photos last.
-    layout = _search(folder, [PHOTOS] if PHOTOS in names else [], _photos_of)
-    if layout is not None:
-        return layout
+    layouts = _search(folder, [PHOTOS] if PHOTOS in names else [], _photos_of)
+    if layouts:
+        root = joined_by_masks(folder, [layout.root for layout in layouts])
+        return Layout(PHOTOS, root, []) if root else _only(folder, layouts)
 
     archive = _archive_in(folder)
     if archive is not None:
@@ -142,19 +146,17 @@ def _archive_in(folder: Path) -> Path | None:
     return None
 
 
-def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str]], list[Layout]]) -> Layout | None:
-    """Return the only layout of a folder; None if there is none. Look in its inner folders too, level by level."""
+def _search(folder: Path, names: list[str], layouts_of: Callable[[Path, list[str]], list[Layout]]) -> list[Layout]:
+    """Return the layouts of a folder. If it has none, look in its inner folders, level by level."""
     roots = [folder]
     for _ in range(MAX_OUTER_FOLDERS if names else 0):
         found = []
         for root in roots:
             found += layouts_of(root, names)
-        if len(found) > 1:
-            raise _several(folder, found)
         if found:
-            return found[0]
+            return found
         roots = _inner_folders(roots)
-    return None
+    return []
 
 
 def _photos_of(root: Path, names: list[str]) -> list[Layout]:
@@ -172,7 +174,7 @@ def _layouts_of(root: Path, names: list[str]) -> list[Layout]:
 
 
 def _with_masks_around(source: Path, layout: Layout) -> Layout:
-    """Return the layout with the outermost folder that has a folder of masks as its root.
+    """Move the layout's root to the outermost folder that contains a folder of masks. Return the new layout.
 
     For example, the class folders are in `images`, and the masks are in `masks`, next to `images`.
     """
@@ -265,7 +267,10 @@ _RECOGNISERS: dict[str, Callable[[Path, list[str]], list[ClassFolder]]] = {
 }
 
 
-def _several(folder: Path, found: list[Layout]) -> InputError:
+def _only(folder: Path, found: list[Layout]) -> Layout:
+    """Return the only layout that was found in a folder. Raise InputError if there are several."""
+    if len(found) == 1:
+        return found[0]
     described = []
     for layout in found:
         paths = ", ".join(each.path for each in layout.folders)
@@ -273,7 +278,7 @@ def _several(folder: Path, found: list[Layout]) -> InputError:
     advice = "choose a layout with the option ?layout=NAME or the parameter ingest.layout"
     if len({layout.root for layout in found}) > 1:
         advice = "name these folders as separate sources, with a comma between them"
-    return InputError(f"{folder} has several layouts: {'; '.join(described)}. A source must have one layout; {advice}")
+    raise InputError(f"{folder} has several layouts: {'; '.join(described)}. A source must have one layout; {advice}")
 
 
 def _check_classes(layout: Layout) -> None:

@@ -7,11 +7,10 @@ written as one character or as two.
 A folder of masks belongs to the folder that contains it, and to nothing outside. So `crack/masks/a.png` can only belong
 to an image in `crack`. Inside the folder of masks, a mask can be in one of these places:
 
-- in a folder with the same path as the image's folder has below its class folder: `masks/pier1/IMG_1.png` belongs to
+- in the same subfolder that the image has in its class folder: `masks/pier1/IMG_1.png` belongs to
   `crack/pier1/IMG_1.jpg`;
-- in a folder with the whole path of the image's folder, or with this path without its first folders or without the
-  class folder: `masks/deck/crack/IMG_1.png`, `masks/crack/IMG_1.png` and `masks/deck/IMG_1.png` belong to
-  `deck/crack/IMG_1.jpg`;
+- in the same folders as the image. The first folders or the class folder can be left out:
+  `masks/deck/crack/IMG_1.png`, `masks/crack/IMG_1.png` and `masks/deck/IMG_1.png` belong to `deck/crack/IMG_1.jpg`;
 - directly in the folder of masks, as `masks/IMG_1.png`, if only one image has this name.
 
 Folders with the name `images` are left out of these paths: `crack/masks/a.png` belongs to `crack/images/a.jpg`.
@@ -91,7 +90,7 @@ def match_masks(images: Sequence[Candidate], masks: Sequence[str]) -> Masks:
 def _place(mask: str) -> tuple[str, str]:
     """Return the folder that contains the folder of masks, and the mask's own folder below the folder of masks.
 
-    For a mask beside its image, return the folder of both, and "".
+    If a mask is beside its image, return their folder, and "".
     """
     folders = folder_of(mask).split("/")
     for number, name in enumerate(folders):
@@ -100,8 +99,16 @@ def _place(mask: str) -> tuple[str, str]:
     return folder_of(mask), ""
 
 
+def folder_around_masks(mask: str) -> str:
+    """Return the folder that contains the mask's folder of masks. For a mask beside its image, return their folder."""
+    return _place(mask)[0]
+
+
 def _folders_of_mask(image: Candidate, outer: str) -> set[str]:
-    """Return where the mask of an image can be, below a folder of masks. `outer` contains image and folder of masks."""
+    """Return the folders in which an image's mask can be. The paths are relative to a folder of masks.
+
+    `outer` is the folder that contains both the image and the folder of masks.
+    """
     whole = folder_of(image.path)
     if len(outer) >= len(image.class_folder):
         return {_simple(whole[len(outer) :])}

@@ -16,6 +16,7 @@ from components.ingest.sources.download import Objects, download
 from components.ingest.sources.file_table import FILE_TYPES, as_files, with_photos
 from components.ingest.sources.foreign_files import describe_foreign, is_workbook
 from components.ingest.sources.layouts import PHOTOS, Layout, find_layout
+from components.ingest.sources.one_class import one_class_layout, photos_without_cracks, warn_of_unknown_photos
 from components.ingest.sources.photo_marks import find_marks
 from components.ingest.sources.photo_tiles import DEFAULT_TILE_PIXELS, TagOf, cut_tiles, list_tiles
 from components.ingest.sources.source_listing import Listing, list_images
@@ -41,12 +42,13 @@ class Source:
         folder: The folder of the source's files on this machine.
         files: Table with the columns of `file_table.FILE_TYPES`, ordered by path, and the column `tag`. A tag changes
             if the file or its mask changes. A tag is empty if we cannot detect a change without reading the file.
-        bring: A function that downloads files and their masks if they are not on this machine. Its argument holds
-            rows of `files`.
+        bring: Function that takes rows of `files`, and puts these files and their masks into `folder` if they are not
+            there yet. It downloads objects, or cuts tiles from photos.
         understood: Sentences for the user that say how we read the source.
         warnings: Sentences about files that are not used, and about masks without an image.
         masks_without_image: Number of masks that belong to no image, or that fit several images.
         refused: Photos that were refused before they were cut into tiles, each with the reason.
+        one_class: True if the option `all` says that all images have the same class.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Source:
     warnings: list[str] = field(default_factory=list)
     masks_without_image: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    one_class: bool = False
 
 
 def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> list[Source]:
@@ -65,7 +68,7 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
 
     Args:
         uris: One or more sources.
-        config: Layout and group pattern for sources without these options.
+        config: The parameters of ingestion. A source's own options for layout and group pattern are used first.
         scratch: Folder for files that are downloaded, unpacked or generated. The caller removes it.
 
     Raises:
@@ -110,11 +113,15 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
     else:
         path = Path(uri.location).expanduser()
         source = _open_folder(path, uri, config, scratch) if path.is_dir() else _open_table(path, uri, config)
-    return replace(source, name=uri.options.get("source", source.name))
+    return replace(source, name=uri.options.get("source", source.name), one_class="all" in uri.options)
 
 
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
-    """Open a local folder. The source gets the name `name`, or the folder's name if `name` is ""."""
+    """Open a local folder.
+
+    The source gets the name `name`, or the folder's name if `name` is "". But if the layout is that of a public data
+    set, the source is named after the layout.
+    """
     layout = _layout_of(folder, uri, config)
     if layout.name == PHOTOS:
         return _open_photos(layout.root, uri, config, scratch, _size_and_time, name)
@@ -122,13 +129,17 @@ def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Pa
 
 
 def _layout_of(folder: Path, uri: SourceUri, config: IngestConfig) -> Layout:
-    return find_layout(folder, uri.options.get("layout", config.layout))
+    name = uri.options.get("layout", config.layout)
+    if "all" in uri.options:
+        return one_class_layout(folder, uri.options["all"], whole_photos="tile" in uri.options or name == PHOTOS)
+    return find_layout(folder, name)
 
 
 def _open_class_folders(layout: Layout, uri: SourceUri, config: IngestConfig, name: str) -> Source:
     """Open a folder with class folders. A source with the layout of a public data set is named after the layout."""
     _refuse_photo_options(uri, layout.name)
     listing = list_images(layout, uri.options.get("group_pattern", config.group_pattern))
+    listing.warnings.extend(warn_of_unknown_photos(layout, listing.files))
     own_name = name or layout.root.resolve().name
     is_public = layout.name in ("ccic", "sdnet2018")
     return _on_this_machine(layout.name if is_public else own_name, layout.name, layout.root, listing)
@@ -138,7 +149,8 @@ def _open_photos(
     root: Path, uri: SourceUri, config: IngestConfig, scratch: Path, tag_of: TagOf, name: str = ""
 ) -> Source:
     """Open a folder of whole photos. Their tiles are cut into a temporary folder when they are needed."""
-    marks = find_marks(root, class_meanings(uri.text, uri.options))
+    known = "all" in uri.options
+    marks = photos_without_cracks(root) if known else find_marks(root, class_meanings(uri.text, uri.options))
     tile = int(uri.options.get("tile", DEFAULT_TILE_PIXELS))
     tiles = list_tiles(marks, tile, config, tag_of)
     files = tiles.files
@@ -171,6 +183,8 @@ def _refuse_photo_options(uri: SourceUri, layout: str) -> None:
 
 def _open_table(path: Path, uri: SourceUri, config: IngestConfig) -> Source:
     _refuse_photo_options(uri, "a table")
+    if "all" in uri.options:
+        raise InputError(f"data is {uri.text!r}: a table gives every image its class; remove the option all")
     listing = read_table(path)
     pattern = uri.options.get("group_pattern", config.group_pattern)
     if pattern is not None:

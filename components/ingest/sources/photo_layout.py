@@ -1,11 +1,12 @@
 """Recognise the layout `photos`: whole photos with masks of their cracks, or with annotations."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.ingest.sources.file_table import folder_of, name_of
-from components.ingest.sources.masks import masks_beside_images, stem
+from components.ingest.sources.masks import folder_around_masks, masks_beside_images, stem
 from components.ingest.sources.roboflow import is_split_folder
 from components.shared.data.annotations.reading import SUFFIXES
 from components.shared.data.annotations.yolo import NAMES_FILES
@@ -68,9 +69,23 @@ def is_photo_folder(root: Path) -> bool:
     images = photos_below(root)
     if not images:
         return False
+    return _has_masks(root, images) or bool(annotation_files(root)) or bool(label_files(root, images))
+
+
+def joined_by_masks(source: Path, roots: list[Path]) -> Path | None:
+    """Return the innermost folder that contains folders of photos and all folders of masks in the source.
+
+    Return None if one of the folders of photos has no masks.
+    """
+    if not all(_has_masks(root, photos_below(root)) for root in roots):
+        return None
+    around_masks = [source / folder_around_masks(mask) for mask in masks_below(source)]
+    return Path(os.path.commonpath([*roots, *around_masks]))
+
+
+def _has_masks(root: Path, images: list[str]) -> bool:
     inner = [name for folder in _annotated_folders(root) for name in subfolders(root / folder)]
-    has_masks = any(map(is_mask_folder, inner)) or bool(masks_beside_images(images))
-    return has_masks or bool(annotation_files(root)) or bool(label_files(root, images))
+    return any(map(is_mask_folder, inner)) or bool(masks_beside_images(images))
 
 
 def _annotated_folders(root: Path) -> list[str]:

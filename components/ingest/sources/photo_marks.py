@@ -45,8 +45,8 @@ class Marks:
         root: The folder.
         photos: The photos, in order. Paths here and below are relative to the root.
         form: How the cracks are marked, for messages: `MASKS`, or the annotation files and their format.
-        files: For each marked photo, the files that its marks come from: its mask, or the files of annotations.
-        annotations: The annotation of each photo that has one; empty if `form` is `MASKS`.
+        files: Each marked photo -> the files that its marks come from: its mask, or the files of annotations.
+        annotations: Each annotated photo -> its annotation. The dict is empty if `form` is `MASKS`.
         without_photo: The masks and annotations that belong to no photo, or that fit several photos.
         unused: Files that have the name of an annotation file, but another content.
     """
@@ -92,7 +92,7 @@ class Marks:
             raise ImageError(f"its mask {path.name}: {error}") from error
 
     def shapes_outside(self, photo: str, width: int, height: int) -> int:
-        """Return how many marked shapes go beyond the edge of a photo. `width` and `height` are its size, pixels."""
+        """Return how many marked shapes go beyond the edge of a photo. `width` and `height` are in pixels."""
         annotation = self.annotations.get(photo)
         if annotation is None:
             return 0
@@ -125,7 +125,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
     Args:
         root: The folder.
-        meanings: What class names in annotations mean, if we do not know these names: name -> crack or no_crack.
+        meanings: Class name in the annotations -> crack or no_crack. It is for class names that we do not know.
 
     Raises:
         InputError: The cracks are marked in several forms, such as masks and annotations. Or one photo has two masks or
@@ -176,7 +176,10 @@ def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
 
 
 def _forms(recognised: dict[str, Recognised]) -> list[str]:
-    """Name the files of annotations. Files of one format, one in each folder of the split, are one form."""
+    """Return one text for each form of annotations.
+
+    Files are one form if all of them have the same format, and each is alone in a folder of the split, such as `train`.
+    """
     folders = {folder_of(name) for name in recognised}
     formats = {one.format for one in recognised.values()}
     is_one_in_each = "" not in folders and len(folders) == len(recognised)
@@ -188,7 +191,7 @@ def _forms(recognised: dict[str, Recognised]) -> list[str]:
 def _with_annotations(
     root: Path, photos: list[str], recognised: dict[str, Recognised], meanings: Mapping[str, str], unused: list[str]
 ) -> Marks:
-    """Read files of annotations. A file in a folder of the split, such as `train`, describes only photos in it."""
+    """Read files of annotations. A file in a folder such as `train` describes only the photos in this folder."""
     [form] = {one.format for one in recognised.values()}
     marks = Marks(root, photos, f"{', '.join(recognised)} ({form})", unused=unused)
     for file, one in recognised.items():

@@ -1,8 +1,8 @@
 """Find the photo that an annotation names.
 
-Programs change the names of photos. They add folders, drop the suffix, put images and labels into folders with these
-names, or write an accented letter as two characters. Label Studio puts eight hexadecimal digits and a hyphen before the
-name of an uploaded file, writes spaces as underscores, and drops characters such as `+`.
+Programs change the names of photos. They add folders, drop the suffix, put photos into a folder `images` and label
+files into a folder `labels`, or write an accented letter as two characters. Label Studio puts eight hexadecimal digits
+and a hyphen before the name of an uploaded file, writes spaces as underscores, and drops characters such as `+`.
 """
 
 import re
@@ -36,8 +36,8 @@ class PhotoNames:
     def find(self, name: str) -> str | None:
         """Return the photo that an annotation names; None if no photo fits, or if several photos fit.
 
-        We compare the whole path first. Then we leave out its first folder, its second folder, and so on, until the
-        rest of the path fits exactly one photo.
+        We compare the whole path first. Then we leave out the first folder, then the first two folders, and so on,
+        until the rest of the path fits exactly one photo. Last, we compare names as Label Studio writes them.
 
         Args:
             name: The name of the photo as the annotation gives it. It can be a path.

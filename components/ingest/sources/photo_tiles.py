@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from components.ingest.config import IngestConfig
 from components.ingest.examination import check_header
 from components.ingest.jpeg_warnings import Messages, listening
-from components.ingest.scaling_note import scaling_note, used_bits_counts
 from components.ingest.sources.file_table import FILE_TYPES, as_files
 from components.ingest.sources.layouts import UNKNOWN_SURFACE
 from components.ingest.sources.photo_marks import MASKS, Marks
@@ -27,6 +26,7 @@ from components.ingest.sources.roboflow import own_split, photo_of_copy
 from components.shared.data.annotations.shapes import SMALLEST_CRACK_SHARE, label_of_share
 from components.shared.data.image import ImageError, decode, decode_with_depth, empty_pixels
 from components.shared.data.manifest import CLASSES, CRACK, plain
+from components.shared.data.scaling_note import scaling_note, used_bits_counts
 from components.shared.errors import InputError
 from components.shared.events import progress
 
@@ -59,7 +59,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
         marks: The photos and what is marked on them.
         tile: Side of a tile in pixels.
         config: The rules for accepting images. `max_pixels` and `max_refused` apply to photos.
-        tag_of: Returns the tag of a file, given its path on this machine.
+        tag_of: Function that takes the path of a file on this machine and returns the file's tag.
 
     Raises:
         InputError: No photo is marked, or too many photos are refused.

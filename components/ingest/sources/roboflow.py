@@ -1,4 +1,4 @@
-"""What exports of Roboflow have in common: the folders of their split, and the names of changed copies of a photo."""
+"""Recognise the names in exports of Roboflow: folders of its split, such as `train`, and changed copies of a photo."""
 
 import re
 from collections import Counter
@@ -19,19 +19,19 @@ def is_split_folder(name: str) -> bool:
 
 
 def photo_of_copy(path: str) -> str | None:
-    """Return the name of the photo that a file is a copy of. Return None if the file has no name of a copy."""
+    """Return the name of the photo that a file is a copy of. Return None if its name is not the name of a copy."""
     copy = COPY.fullmatch(name_of(path))
     return copy[1] if copy else None
 
 
 def own_split(paths: Iterable[str]) -> list[str]:
-    """Return a sentence that says which split the data set has, with the numbers of files.
+    """Describe the data set's own split, with the number of files in each part.
 
     Args:
         paths: The files, relative to the source's folder.
 
     Returns:
-        One sentence, or none if no file is in a folder of a split.
+        A list with one sentence. The list is empty if no file is in a folder of a split.
     """
     by_split: Counter[str] = Counter()
     for path in paths:

@@ -98,7 +98,7 @@ def _understood(layout: Layout, rows: Sequence[tuple[str, ClassFolder]]) -> list
     folders = []
     for folder in layout.folders:
         surface = "" if folder.surface == "unknown" else f", {folder.surface}"
-        folders.append(f"{folder.path} ({CLASSES[folder.label]}{surface}): {counts[folder]}")
+        folders.append(f"{folder.path or 'all folders'} ({CLASSES[folder.label]}{surface}): {counts[folder]}")
     sentence = f"the layout is {layout.name}; images by folder: {'; '.join(folders)}"
     return [sentence, *own_split(path for path, _ in rows)]
 

@@ -39,7 +39,7 @@ class Tile:
         group: The photo that the tile belongs to.
         surface: deck, pavement or wall.
         image: uint8 (size, size, 3), RGB.
-        mask: bool (size, size), true on the crack; None without a crack.
+        mask: bool (size, size), true on the crack. None if the tile has no crack.
     """
 
     name: str

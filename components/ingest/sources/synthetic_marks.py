@@ -38,7 +38,7 @@ def draw_mark(name: str, rng: np.random.Generator, scene: Scene, canvas: Canvas,
 
 
 def _straight(rng: np.random.Generator, canvas: Canvas, across: bool) -> np.ndarray:
-    """Choose a straight line: from edge to edge, or a short piece on the canvas. Return its ends, float (2, 2)."""
+    """Choose a straight line, and return its ends, float (2, 2). If `across` is true, the line crosses the canvas."""
     angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.06) if across else rng.uniform(0, np.pi)
     centre = rng.uniform(0.1, 0.9, 2) * canvas.extent
     half = 2 * canvas.extent.max() if across else rng.uniform(0.1, 0.4) * canvas.tile

@@ -1,4 +1,4 @@
-"""Draw concrete without cracks and marks: the common properties of a photo, and its texture.
+"""Draw concrete without cracks and marks. Choose what all tiles of a photo share, and draw the texture.
 
 Brightness is a float32 array (height, width), and 1.0 is the photo's mean. Lengths are given for a tile of 128 x 128
 pixels, and are scaled with the size of the tile.
@@ -66,7 +66,7 @@ class Scene:
         aggregate: Amplitude of the visible stones.
         pores: Mean number of air holes in a tile.
         light: Direction that the light comes from, radians.
-        gradient: Brightness lost from one edge of the tile or photo to the other, a fraction.
+        gradient: Fraction of the brightness that is lost from one edge of the tile or photo to the other edge.
         blur: Standard deviation of the lens blur, pixels.
         noise: Standard deviation of the sensor noise, grey levels.
         depth: Darkness of a typical line (crack, joint or scratch), a fraction of the brightness.

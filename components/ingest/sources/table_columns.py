@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+from operator import itemgetter
 from typing import NamedTuple
 
 import pandas as pd
@@ -38,14 +39,15 @@ class Reading(NamedTuple):
 
 
 def read_csv(data: bytes, where: str) -> Reading:
-    """Read a CSV table with one of the SEPARATORS. All cells are texts, and an empty cell is missing.
+    """Read a CSV table with one of the SEPARATORS. All cells are texts. An empty cell is a missing value.
 
     Raises:
         InputError: The table can be read in two ways, or its columns are not clear.
         ValueError: pandas cannot read the table.
     """
     text, encoding = _decoded(data)
-    separator, text = _separator(text, where)
+    separator, text = _separator(text.lstrip("\r\n"), where)
+    text = _with_whole_header(text, separator)
     cells = pd.read_csv(io.StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_values=[""])
     table, understood = name_columns(cells, where)
     if (separator, encoding) != (",", "UTF-8"):
@@ -109,7 +111,7 @@ def _separator(text: str, where: str) -> tuple[str, str]:
     """Return the separator, and the text without the line `sep=…` if there is one.
 
     Raises:
-        InputError: The first line has the columns path and label with each of two separators.
+        InputError: The first line has the columns path and label, whichever of two separators is used to read it.
     """
     header, _, rest = text.partition("\n")
     if header.startswith(SEPARATOR_LINE) and header.strip().removeprefix(SEPARATOR_LINE) in SEPARATORS:
@@ -127,6 +129,25 @@ def _separator(text: str, where: str) -> tuple[str, str]:
             "save the table with one separator"
         )
     return (fitting or [","])[0], text
+
+
+def _with_whole_header(text: str, separator: str) -> str:
+    """Return the text with nameless columns added to the first line, if other lines have more cells.
+
+    Some programs end all lines except the first one with a separator. Others number the rows, but give the first line
+    no cell for the numbers.
+    """
+    header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator)) or [[]]
+    missing = max(map(len, rows), default=0) - len(header)
+    if missing < 1:
+        return text
+
+    first_line, _, other_lines = text.partition("\n")
+    first_cells = pd.Series(map(itemgetter(0), filter(None, rows)))
+    if missing == 1 and _numbers_rows(first_cells, ""):
+        return f"{separator}{text}"
+    whole_header = first_line.rstrip("\r") + separator * missing
+    return f"{whole_header}\n{other_lines}"
 
 
 def _meaning(column: str) -> str | None:

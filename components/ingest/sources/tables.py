@@ -1,5 +1,6 @@
 """Read a source that is a CSV or Parquet table: one row for each image, with paths relative to the table's folder."""
 
+import csv
 import io
 import os
 import unicodedata
@@ -65,7 +66,7 @@ def _read(path: Path) -> Reading:
         return read_csv(data, str(path))
     except InputError:
         raise
-    except (OSError, ValueError) as error:  # the parsers of pandas and Arrow raise subclasses of ValueError
+    except (OSError, ValueError, csv.Error) as error:  # the parsers of pandas and Arrow raise subclasses of ValueError
         raise InputError(
             f"{path} cannot be read as a table: {error}; write a CSV or Parquet table with the columns path and label"
         ) from error

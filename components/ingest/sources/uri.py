@@ -10,10 +10,11 @@
 
 Options follow a `?` and are joined by `&`:
 
-- `layout` and `group_pattern`: as the parameters of ingestion with these names, but for this source only.
+- `layout` and `group_pattern`: they replace the parameters of ingestion with these names, for this source only.
 - `source`: a name for the source.
 - `tile`: the side of the tiles that we cut from photos, in pixels.
 - `classes`: what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`.
+- `all`: the class of all images of a folder without class folders, such as `walls?all=no_crack`.
 
 In options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
 data URI is the path of an existing file or folder, it is one source, and special characters in it have no meaning.
@@ -26,13 +27,13 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from components.ingest.sources.layouts import EXPECTED
+from components.ingest.sources.layouts import EXPECTED, PHOTOS
 from components.shared.config import PhotoPattern
 from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.regular_file import reason, require_file
 
-OPTIONS = ("layout", "group_pattern", "source", "tile", "classes")
+OPTIONS = ("layout", "group_pattern", "source", "tile", "classes", "all")
 TILE_SIZES = range(32, 2049)
 SYNTHETIC_DEFAULTS = {"images": 600, "seed": 1, "size": 128}
 SYNTHETIC_SIZES = range(32, 1025)
@@ -67,8 +68,8 @@ def parse_sources(data_uri: str) -> list[SourceUri]:
     """Parse a data URI.
 
     Raises:
-        InputError: The data URI is empty, or a source has an unknown kind, or an unknown or wrong option, or an archive
-            from the web has no checksum.
+        InputError: The data URI is empty. Or a source has an unknown kind, a wrong option, a user name or a password.
+            Or an archive from the web has no checksum, or has an http:// address that is not on this machine.
     """
     if not data_uri.strip():
         raise InputError(f"data is {data_uri!r}, which contains no source; give {KINDS}")
@@ -90,7 +91,7 @@ def absolute_sources(data_uri: str) -> str:
     Sources that are not paths are unchanged.
 
     Raises:
-        InputError: A path does not exist or is a pipe, socket or device, or `parse_sources` raises.
+        InputError: A path does not exist, or is a pipe, socket or device. Or `parse_sources` cannot parse the data URI.
     """
     return ",".join(absolute(source) for source in parse_sources(data_uri))
 
@@ -183,12 +184,24 @@ def _check_options(text: str, options: dict[str, str]) -> None:
             f"{TILE_SIZES.stop - 1}"
         )
     class_meanings(text, options)
+    if "all" in options:
+        _check_all(text, options)
     if "source" in options and not options["source"].strip():
         raise InputError(f"data is {text!r}: its option source is empty; give the source a name")
 
 
+def _check_all(text: str, options: dict[str, str]) -> None:
+    if options["all"] not in CLASSES:
+        raise InputError(f"data is {text!r}: its option all is {options['all']!r}; give {CLASSES[0]} or {CLASSES[1]}")
+    if text.startswith("synthetic:"):
+        raise InputError(f"data is {text!r}: synthetic tiles have both classes; remove the option all")
+    if "classes" in options or options.get("layout", "auto") not in ("auto", PHOTOS):
+        other = "classes" if "classes" in options else "layout"
+        raise InputError(f"data is {text!r}: the option all gives every image its class; remove the option {other}")
+
+
 def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:
-    """Return the meanings of class names that the option `classes` gives: name -> crack or no_crack.
+    """Return what the option `classes` says, as a dict: name of a class -> crack or no_crack.
 
     Args:
         text: The source as the user wrote it, for messages.

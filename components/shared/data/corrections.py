@@ -53,7 +53,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of the list.
+    """One entry of the list: an import of answers, or the rollback of an import.
 
     Attributes:
         by: Name of the person who answered, or who rolled an import back.

@@ -25,12 +25,12 @@ _MODEL_KEY = b"crack.model_sha256"
 
 @dataclass(frozen=True)
 class Profile:
-    """The description of n images, one row for each image.
+    """A drift profile: it describes n images, with one row for each image.
 
     Attributes:
         groups: str (n,), group (photo) of each image.
-        features: float64 (n, COLUMNS): the image features, the network's P(crack), and the network's confidence, which
-            is the larger of P(crack) and 1 - P(crack).
+        features: Table of float64 with n rows and the columns COLUMNS. They are the image features, the network's
+            P(crack), and the network's confidence, which is the larger of P(crack) and 1 - P(crack).
         embeddings: float32 (n, d), the network's embeddings.
         slices: Table of str with n rows and any number of columns. Each column, such as "surface", has a value for each
             image, or "" if the value is not known.

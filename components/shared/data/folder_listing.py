@@ -1,4 +1,4 @@
-"""List folders. What cannot be listed or read is reported. If we skipped it, its images would be lost silently."""
+"""List folders, and report each folder that cannot be listed. Otherwise, its images would be lost without a warning."""
 
 import os
 import stat
@@ -68,7 +68,7 @@ def files_in(root: Path, part: str) -> list[str]:
 
 
 class Found(NamedTuple):
-    """A file below a folder, or something whose content we cannot take.
+    """A file below a folder, or something below a folder that cannot be read as a file.
 
     Attributes:
         path: Path relative to the root, with slashes.
@@ -90,8 +90,8 @@ def everything_below(root: Path, part: str = "") -> Iterator[Found]:
         part: The folder to list, relative to the root. If it does not exist, nothing is yielded.
 
     Yields:
-        The files. Also, with a problem: each folder that cannot be listed, each link to a folder, and each pipe, socket
-        and device.
+        The files without a problem. Each folder that cannot be listed, each link to a folder, and each pipe, socket and
+        device is yielded with a problem.
     """
     if not os.path.lexists(f"{root}/{part}"):
         return
@@ -158,7 +158,10 @@ def _unlistable(folder: Path | str, error: OSError) -> str:
 
 
 def _problem(entry: os.DirEntry[str]) -> str:
-    """Return why something that is not a folder cannot be used as a file; "" if it can, or if it is a broken link."""
+    """Return why an entry of a folder cannot be used as a file. The entry itself is not a folder.
+
+    The result is "" for a regular file and for a broken link.
+    """
     try:
         mode = entry.stat().st_mode
     except OSError:  # a link to itself or to nothing

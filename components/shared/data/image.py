@@ -30,6 +30,7 @@ from components.shared.data.image_structure import (
     TIFF_STARTS,
     ImageError,
     check_frames,
+    check_gif,
     check_heif_sizes,
     check_png,
     check_size,
@@ -121,11 +122,11 @@ def decode_with_depth(data: bytes) -> Decoded:
     return _decode_with_pillow(data)
 
 
-def decode_filled(data: bytes) -> NDArray[np.uint8]:
-    """Decode a photo as `decode` does. Also raise ImageError if some of its pixels show nothing."""
-    image = decode(data)
+def decode_filled(data: bytes) -> Decoded:
+    """Decode a photo as `decode_with_depth` does. Also raise ImageError if some of its pixels show nothing."""
+    decoded = decode_with_depth(data)
     check_no_empty_pixels(data)
-    return image
+    return decoded
 
 
 def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
@@ -198,7 +199,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
 
 
 def _masked_pixels(opened: "Image", data: bytes) -> NDArray[np.bool_] | None:
-    """Return the pixels for which the mask of a TIFF file is 0, upright. Return None if there is no mask."""
+    """Return the pixels that are 0 in the mask of a TIFF file, turned upright. Return None if there is no mask."""
     from tifffile import TiffFile
 
     with TiffFile(BytesIO(data)) as file:
@@ -332,6 +333,8 @@ def _check_one_photo(image: "Image", data: bytes) -> None:
     if image.format == "TIFF":
         with TiffFile(BytesIO(data)) as file:
             check_tiff(file)
+    elif image.format == "GIF":
+        check_gif(data)
     elif image.format == "HEIF" and data[8:12] not in HEIF_SEQUENCES:
         return
     elif image.format != "MPO":

@@ -50,8 +50,8 @@ def decode_with_opencv(data: bytes) -> NDArray | None:
 def is_deep(image: "Image", data: bytes) -> bool:
     """Return whether a file has more than 8 bits per channel, and Pillow would not return the values in the file.
 
-    Of colours, Pillow would keep only the upper 8 bits. The white of a PPM file is its largest possible value, by which
-    Pillow scales. Only if this value is 65535, it does not say how many bits the image uses.
+    Pillow keeps only the upper 8 bits of colours. The header of a PPM file says which value is white, and Pillow scales
+    by this value. But if it is 65535, the image may use fewer than 16 bits, and Pillow would make it too dark.
     """
     if image.format == "JPEG2000":
         return deepest_channel(data) > 8

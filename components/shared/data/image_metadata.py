@@ -18,8 +18,8 @@ class Metadata:
 
     Attributes:
         width: Width of the stored image, pixels.
-        exif: Tag -> value, of the EXIF directory and of the main directory, which contains it.
-        gps: Tag -> value, of the GPS directory.
+        exif: Tag -> value. The tags are those of the main directory, and of the EXIF directory inside it.
+        gps: Tag -> value. The tags are those of the GPS directory.
         xmp: The XMP packet; empty if there is none.
     """
 

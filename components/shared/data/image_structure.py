@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # it logs odd tags of files that we read or refuse
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # tifffile logs odd tags of files that we read or refuse
 
 # Pillow's own limit, which we use for every decoder. A small file can contain more pixels than fit into the memory.
 MAX_PIXELS = 178_956_970
@@ -25,6 +25,10 @@ PNG_ANIMATION, PNG_FRAME, PNG_PIXELS = b"acTL", b"fcTL", b"IDAT"
 JPEG2000_SIZES = b"\xff\x4f\xff\x51"
 # The width, the height and the largest possible value, separated by white space and comments.
 PPM_HEADER = re.compile(rb"P[2356]" + 3 * rb"(?:\s|#[^\r\n]*[\r\n])+(\d+)")
+# The first bytes of the parts of a GIF file (GIF89a specification, sections 20, 23 and 27). Zeros can be between them.
+GIF_EXTENSION, GIF_FRAME, GIF_END = b"!", b",", b";"
+GIF_HEADER_BYTES, GIF_FRAME_BYTES = 13, 10
+NOT_ZERO = re.compile(rb"[^\0]")
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 HEIF_FILE_TYPE = b"ftyp"
 # The box with the width and height of a coded image (ISO/IEC 23008-12, section 6.5.3). A HEIF file can show only a part
@@ -64,6 +68,45 @@ def check_png(data: bytes) -> None:
         parts = [kind for kind in kinds if kind in (PNG_FRAME, PNG_PIXELS)]
         has_still_image = parts[:1] == [PNG_PIXELS]  # an image for programs that cannot show the animation
         check_frames(parts.count(PNG_FRAME) + has_still_image)
+
+
+def check_gif(data: bytes) -> None:
+    """Raise ImageError if the end of a GIF file is missing, or if it has several frames.
+
+    Pillow reports neither, if the first frame is whole and the file ends in a later frame.
+    """
+    place = GIF_HEADER_BYTES + _gif_colours(data[10:11])
+    frames = 0
+    while data[place : place + 1] != GIF_END:
+        kind = data[place : place + 1]
+        if kind == GIF_FRAME:
+            frames += 1
+            # The colours of the frame, and one byte with the size of its codes, are before its data.
+            place += GIF_FRAME_BYTES + _gif_colours(data[place + 9 : place + 10]) + 1
+        elif kind == GIF_EXTENSION:
+            place += 2
+        else:
+            what = "are damaged" if kind else "end too early"
+            raise ImageError(f"not a whole image: the GIF data {what}")
+        place = _next_part_of_gif(data, place)
+    check_frames(frames)
+
+
+def _gif_colours(flags: bytes) -> int:
+    """Return the number of bytes of the table of colours that the flags before it describe; 0 if there is none."""
+    value = int.from_bytes(flags)
+    return 3 * 2 ** (value % 8 + 1) if value >= 128 else 0
+
+
+def _next_part_of_gif(data: bytes, place: int) -> int:
+    """Return where the next part begins. At `place`, a chain of blocks begins.
+
+    The first byte of each block is its size, and the last block is empty.
+    """
+    while place < len(data) and data[place]:
+        place += 1 + data[place]
+    following = NOT_ZERO.search(data, place)
+    return following.start() if following else len(data)
 
 
 def without_trailing_data(jpeg: bytes) -> bytes:
@@ -152,8 +195,8 @@ def check_tiff(file: "TiffFile") -> "TiffPage | None":
     Overviews and masks can follow the photo. A mask is 0 for the pixels that show nothing.
 
     Raises:
-        ImageError: The first image is a mask or smaller than another one. Or there are several photos. Or a mask has
-            another size than the photo.
+        ImageError: The first image is a mask or smaller than another one. Or there are several photos or several masks.
+            Or a mask has another size than the photo.
     """
     pages = _tiff_pages(file)
     first, *following = pages
@@ -178,10 +221,13 @@ def check_tiff(file: "TiffFile") -> "TiffPage | None":
 
 
 def _tiff_pages(file: "TiffFile") -> list["TiffPage"]:
-    """Return the pages of a TIFF file. Stop if the next page is an earlier one, which tifffile does not notice.
+    """Return the pages of a TIFF file.
+
+    Stop if a page names an earlier page as the next page. tifffile does not notice this.
 
     Raises:
-        ImageError: The next page is missing, which tifffile does not report. It can be a mask, or the photo itself.
+        ImageError: A page names a next page that is missing. tifffile does not report this. The missing page can be a
+            mask, or the photo itself.
     """
     pages: dict[int, TiffPage] = {}
     for page in file.pages:
@@ -196,7 +242,7 @@ def _tiff_pages(file: "TiffFile") -> list["TiffPage"]:
 
 
 def _offset_of_next_page(file: "TiffFile", offset: int) -> int:
-    """Return the offset of the page that follows the page at an offset; 0 if it is the last page."""
+    """Return the offset of the page that follows the page at `offset`. Return 0 after the last page."""
     layout, handle = file.tiff, file.filehandle
     handle.seek(offset)
     (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))

@@ -33,7 +33,7 @@ SMALLEST_VARIANCE = 1e-6
 
 
 def embedding_limit(reference: np.ndarray, held_out: np.ndarray) -> float:
-    """Return a limit of novelty: 1 % of the held-out images are farther than this from the training images.
+    """Return a limit for the distance from the training images. Only 1 % of the held-out images are farther from them.
 
     Args:
         reference: float (n, d), embeddings of training images.
@@ -70,7 +70,9 @@ class Novelty:
         return cls(profile, limit)
 
     def scores(self, features: pd.DataFrame, embeddings: np.ndarray) -> np.ndarray:
-        """Return the score of each image, float64 (n,), 0 or more. A score above 1 means unlike the training images.
+        """Return the score of each image, float64 (n,), 0 or more.
+
+        An image with a score above 1 is unlike the training images.
 
         Args:
             features: float (n, FEATURES), from `describe_images`.

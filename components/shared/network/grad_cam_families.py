@@ -82,7 +82,7 @@ FAMILIES = (_channels_first, _channels_last, _patch_tokens)
 
 
 def patch_grid(network: Network) -> Grid | None:
-    """Return the number of rows and columns of patches into which a network divides an image; None without patches."""
+    """Return how many rows and columns of patches a network divides an image into; None if it does not use patches."""
     backbone: Any = network.backbone
     patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
     grid = getattr(patch_reader, "grid_size", None)

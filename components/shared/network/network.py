@@ -244,7 +244,10 @@ def _create(info: ModelInfo, options: dict) -> Any:
 
 
 def _check_patches(backbone: Any, info: ModelInfo) -> None:
-    """Raise `InputError` if the patches of a transformer do not divide the input size. timm would ignore the rest."""
+    """Raise `InputError` if the patches of a transformer do not fill the whole image.
+
+    Without this check, timm would ignore the pixels that belong to no patch.
+    """
     for module in backbone.modules():
         if not isinstance(module, PatchEmbed):
             continue

@@ -227,7 +227,10 @@ def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torc
 
 
 def _misfit(backbone: Any, images: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> float:
-    """Return the median of ln(variance on the images / stored variance) over the channels, or 0 without BatchNorm."""
+    """Return the median of ln(variance on the images / stored variance) over the channels of the first BatchNorm.
+
+    The result is 0 if the backbone has no BatchNorm.
+    """
     ratios: list[torch.Tensor] = []
 
     def compare(module: nn.BatchNorm2d, inputs: tuple[torch.Tensor, ...]) -> None:

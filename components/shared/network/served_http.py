@@ -3,12 +3,12 @@
 MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
 its version. A guard reads each request, and gives MLflow only the list of its images. The guard refuses requests that
 could need too much memory or time, and requests that are probably a mistake or an attack. The response to a refused
-request is a status from 400 to 499, or 503 if the server is busy, and one sentence.
+request is one sentence, with a status from 400 to 499, or 503 if the server is busy.
 
 The server starts to listen after the model has classified a test image. Then `/ready` answers 200.
 
-A registered model version contains its own code, under the same package names as this project. So this file does
-not import the project, and runs as a script (see served_process.py).
+A registered model version contains its own code, under the same package names as this project. To run that code, the
+process must not have imported this project before. So this file imports nothing from the project, and runs as a script.
 """
 
 import asyncio
@@ -31,17 +31,17 @@ Send = Callable[[Message], Awaitable[None]]
 
 MB = 2**20
 MAX_BODY_BYTES = 32 * MB  # base64 of 24 MB of image files
-MAX_HELD_BYTES = 256 * MB  # all bodies that are being read, or wait for their turn, or are being answered
-MAX_IMAGES = 1024  # in one request; otherwise small images in one request could occupy a turn for an hour
+MAX_HELD_BYTES = 256 * MB  # sum of the bodies of all requests that are being read, are waiting or are being answered
+MAX_IMAGES = 1024  # largest number in one request; without this limit, one request could take an hour
 MAX_CONNECTIONS = 256
-REQUESTS_AT_ONCE = 2  # other requests wait for their turn; their bodies are read already
+REQUESTS_AT_ONCE = 2  # requests that are answered at the same time; other requests wait until one is finished
 # A client that sends nothing, or a byte now and then, loses its connection.
 SECONDS_PER_MB = 20.0  # for each MB of a body
 SECONDS_PER_REQUEST = 10.0  # for the line and the headers of a request
 MAX_SENTENCE_CHARACTERS = 500
 # MLflow would also read Parquet, in which a few bytes can stand for many gigabytes.
 CONTENT_TYPES = ("application/json", "text/csv")
-FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")  # of MLflow's JSON
+FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")  # the forms of a request in MLflow's JSON
 EXAMPLE = '{"inputs": {"image": [base64, …]}}'
 JSON_HEADERS = [(b"content-type", b"application/json")]
 ERROR = 400
@@ -126,7 +126,7 @@ class Guard:
             raise refused
 
     def _refusal(self, body: bytearray, chunk: bytes) -> RefusedError | None:
-        """Return why a body may not grow by a chunk. Return None if it may."""
+        """Return why a body may not grow by a chunk. Return None if it may grow."""
         if len(body) + len(chunk) > MAX_BODY_BYTES:
             limit = MAX_BODY_BYTES // MB
             return RefusedError(413, f"the request is larger than {limit} MB; send fewer or smaller images at once")
@@ -271,7 +271,7 @@ class Connection(H11Protocol):
         self.loop.call_later(SECONDS_PER_REQUEST, self._end_if_last, self.cycle)
 
     def _end_if_last(self, request: RequestResponseCycle | None) -> None:
-        """End the connection if no request came after the given request, which was answered."""
+        """End the connection if no new request has come since `request`, which is already answered."""
         if self.cycle is request:
             self.transport.abort()
 

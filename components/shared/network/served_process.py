@@ -40,7 +40,7 @@ class ModelProcess:
         self.name = name or model_uri
 
     def __enter__(self) -> "ModelProcess":
-        """Start the process.
+        """Start the process, and wait until it has loaded the model.
 
         Raises:
             ModelLoadError: The process cannot load the model.
@@ -148,7 +148,7 @@ def _serve(model_uri: str) -> None:
 
 
 def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:
-    """Give the model all images at once. If it refuses them, give it each image alone."""
+    """Return the model's answers. If it refuses the images together, give it each image alone."""
     import pandas as pd
 
     try:

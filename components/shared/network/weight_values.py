@@ -24,7 +24,7 @@ def check_values(tensors: dict[str, torch.Tensor]) -> None:
         tensors: Name -> tensor. Tensors of integers are not checked.
 
     Raises:
-        InputError: Values are not finite, constant, or too small or too large. Or the statistics or the weights of the
+        InputError: Values are NaN, infinite, constant, too small or too large. Or the statistics or the weights of the
             normalisation layers cannot be right. The message gives only the cause.
     """
     floating = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
@@ -58,7 +58,8 @@ def check_embeddings(embeddings: torch.Tensor) -> None:
         embeddings: Floating, (tiles, D).
 
     Raises:
-        InputError: They are not finite, too large, or almost the same. The message gives only the cause.
+        InputError: An embedding has a value that is NaN, infinite or too large, or all embeddings are almost the same.
+            The message gives only the cause.
     """
     embeddings = embeddings.double()
     largest = embeddings.abs().max().item()

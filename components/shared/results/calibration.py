@@ -81,7 +81,7 @@ class Calibration:
         """Return which tiles a person must look at, by their calibrated P(crack), float (n,).
 
         Returns:
-            bool (n,). Without a review band, the model does not know, and the result is object (n,) with only None.
+            bool (n,). If the model has no review band, the result is object (n,), and all its values are None.
         """
         if self.band is None:
             return np.full(len(p_crack), None)

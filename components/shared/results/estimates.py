@@ -46,8 +46,8 @@ def estimate_metrics(
     faultless = [name for name, found in estimates.items() if found.low == found.value == 1 and name not in LOSSES]
     if faultless:
         decided, ranked = _with_one_error(labels, p_crack)
-        # The added errors must not affect the shape of the interval, because they are not observed errors. We chose
-        # their groups.
+        # The added errors must not affect the shape of the interval. They were not observed, and we chose their groups
+        # ourselves.
         shapeless = replace(drawn, twice=drawn.twice[:0])
         by_decision = _estimate_all(labels, decided, shapeless, threshold)
         by_rank = _estimate_all(labels, ranked, shapeless, threshold)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-# Ingestion names a group after its photo. If it does not know the photo, it uses the sha256 of a tile.
+# Ingestion names a group after its photo. If the photo is not known, the name of the group is the sha256 of a tile.
 UNKNOWN_PHOTO = re.compile("[0-9a-f]{64}")
 
 
@@ -15,8 +15,8 @@ def count_unknown_photos(group_ids: Iterable[str]) -> int:
 def interval_note(group_ids: Iterable[str]) -> str:
     """Return a sentence about the intervals if some groups are not photos. Return "" if all groups are photos.
 
-    Tiles of one photo that are not near duplicates and do not overlap are then in several groups. The bootstrap draws
-    these groups independently of each other, although they share light, camera and concrete.
+    If a group is not a photo, the photo's other tiles can be in other groups. The bootstrap draws these groups
+    independently of each other, although they have the same light, camera and concrete.
 
     Args:
         group_ids: The group of each test tile.
@@ -27,7 +27,7 @@ def interval_note(group_ids: Iterable[str]) -> str:
         return ""
     which = "All groups" if unknown == len(groups) else f"{unknown:,} of the {len(groups):,} groups"
     return (
-        f"{which} of the test split are not photos, because the data do not name their photos. Every interval is by "
-        "near-duplicate groups, not photos, so it may be too narrow. `ingest.group_pattern` reads the photo from the "
-        "file name."
+        f"{which} of the test split are not photos, because the data do not name their photos. Every interval is "
+        "computed from groups of near duplicates, not from photos, so it may be too narrow. `ingest.group_pattern` "
+        "reads the photo from the file name."
     )

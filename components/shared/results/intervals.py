@@ -34,7 +34,7 @@ SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 
 @dataclass(frozen=True)
 class _Transform:
-    """A function to an unbounded scale, its derivative and its inverse.
+    """A function that converts a number to an unbounded scale, its derivative and its inverse.
 
     On the unbounded scale, the errors of the number are almost normally distributed.
     """

@@ -1,6 +1,6 @@
 """The table of measurements, with one row per number.
 
-The evaluate, explain and drift steps write it, and the gate step reads it.
+The evaluate, explain and drift steps write such a table, and the gate step reads their tables.
 """
 
 import math
@@ -127,7 +127,8 @@ DAGGER = (
     "† There are fewer errors than tiles in an average photo, so this interval may be too narrow. (If there is no "
     "error, the least certain answer of each class was counted as an error.)"
 )
-ACRONYMS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
+SPELLINGS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
+SPELLINGS["m2"] = "m²"
 
 
 def spoken(name: str) -> str:
@@ -135,7 +136,7 @@ def spoken(name: str) -> str:
 
     "auroc" becomes "AUROC", and "recall_at_threshold" becomes "recall at threshold".
     """
-    words = [ACRONYMS.get(word, word) for word in name.split("_")]
+    words = [SPELLINGS.get(word, word) for word in name.split("_")]
     return " ".join(words).replace("p crack", "P(crack)")
 
 

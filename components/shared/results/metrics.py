@@ -144,7 +144,10 @@ def resampled_metrics(
 def _sum_metrics(
     labels: np.ndarray, p_crack: np.ndarray, codes: np.ndarray, draws: np.ndarray, threshold: float
 ) -> dict[str, np.ndarray]:
-    """Return the metrics that are sums over images. The images are summed by group, and the groups by resample."""
+    """Return the metrics that follow from sums over images.
+
+    The values of the images are summed by group, and then the groups are summed for each resample.
+    """
     positive = labels == 1
     called = p_crack >= threshold
     clipped = np.clip(p_crack, SMALLEST_P, 1 - SMALLEST_P)

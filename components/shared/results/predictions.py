@@ -4,12 +4,12 @@ The predict step writes the folder. The evaluate, explain, drift and gate steps 
 running the network. The folder contains:
 
 - `predictions.parquet`: one row per image and view (the clean image, or the image with a corruption);
-- `embeddings.npy`: one row for each row of this table that is a clean image after fine-tuning;
+- `embeddings.npy`: one row for each row of `predictions.parquet` with a clean image after fine-tuning;
 - `views.jpg`: one image in all views; only if the network also answered corrupted images;
 - `calibration.json`: only in the champion's folder.
 
-An empty table is valid. It means that there is no champion, or that the champion was trained on all test tiles or their
-photos.
+`predictions.parquet` may have no rows. Then there is no champion, or the champion was trained on all test tiles or
+their photos.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class Predictions:
 
 
 def empty_predictions() -> Predictions:
-    """Return predictions without rows. They take the place of a champion that does not exist or has no test tiles."""
+    """Return predictions without rows. They are used if there is no champion, or if it has no test tiles to answer."""
     return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
 
 

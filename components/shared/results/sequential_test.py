@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The fractions of the wealth that the players bet. There is one player for each fraction. All start with equal wealth.
+# The fraction of its wealth that each player bets. There is one player for each fraction. All start with equal wealth.
 FRACTIONS = np.array([0.1, 0.3, 0.6, 0.95])
 # To find the ends of an interval for the share, these values of the share are tested one by one.
 GRID = np.linspace(0.005, 0.995, 199)
@@ -66,7 +66,7 @@ def evidence_above(
             with the same wealth.
 
     Returns:
-        float64 (n,), at least 0: the total wealth of all players after each bet. They start with a total of 1.
+        float64 (n,), at least 0: the total wealth of all players after each bet. The players start with a total of 1.
     """
     # If the share is at most the limit, the expected gain is at most 0. A gain is never below -1.
     gain = (bets.good / limit - (bets.good + bets.bad)) / bets.most_bad

@@ -18,7 +18,7 @@ class Slice:
     comma or a backslash inside a value is written with a backslash in front.
 
     Attributes:
-        pairs: (column, value) for each column, in order. Without pairs, the slice is the whole split.
+        pairs: (column, value) for each column, in order. If there are no pairs, the slice is the whole split.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()

@@ -1,11 +1,16 @@
-"""Remove the old versions of deleted objects. In a bucket that keeps versions, a deletion only hides an object."""
+"""Remove the old versions of deleted objects. In a bucket that keeps versions, a deletion only hides an object.
+
+A version without content marks the deletion. If this mark is removed before the content, the object is there again.
+"""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import repeat
 from typing import Any
 
 from components.shared.errors import InputError
+from components.shared.services.s3_failures import UnknownRequestError
 from components.shared.services.store import KEYS_PER_DELETE, Store
 
 
@@ -17,21 +22,32 @@ class DeletedObject:
         key: Key of the object, relative to the root.
         size: Bytes of all its versions.
         deleted: Time of the deletion.
-        versions: Ids of all its versions, including the versions that only mark a deletion.
+        versions: Ids of its versions with content.
+        marks: Ids of the versions that only mark a deletion.
     """
 
     key: str
     size: int = 0
     deleted: datetime | None = None
     versions: list[str] = field(default_factory=list)
+    marks: list[str] = field(default_factory=list)
 
 
 def keeps_versions(store: Store) -> bool:
-    """Return whether the bucket keeps the versions of deleted objects. Some servers do not support versions."""
+    """Return whether the bucket keeps the versions of deleted objects. Some servers do not support versions.
+
+    Raises:
+        InputError: The server does not answer this question.
+    """
     try:
         answer = store.connection.ask("", lambda client: client.get_bucket_versioning(Bucket=store.bucket))
-    except InputError:
+    except UnknownRequestError:
         return False
+    except InputError as error:
+        raise InputError(
+            f"it is unknown whether the bucket {store.bucket} keeps versions of deleted objects: {error}. The access "
+            "key needs the right s3:GetBucketVersioning"
+        ) from error
     return answer.get("Status") in ("Enabled", "Suspended")
 
 
@@ -51,9 +67,12 @@ def deleted_objects(
         for entry, is_version in _entries(store, prefix):
             key = entry["Key"][len(store.full_key("")) :]
             known = found.setdefault(key, DeletedObject(key))
-            known.versions.append(entry["VersionId"])
-            known.size += entry["Size"] if is_version else 0
-            if entry["IsLatest"] and not is_version:
+            if is_version:
+                known.versions.append(entry["VersionId"])
+                known.size += entry["Size"]
+                continue
+            known.marks.append(entry["VersionId"])
+            if entry["IsLatest"]:
                 known.deleted = entry["LastModified"]
 
     chosen = []
@@ -88,25 +107,47 @@ def _page(store: Store, prefix: str, position: dict[str, str]) -> dict[str, Any]
 def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
     """Remove all versions of deleted objects. Nobody can restore them afterwards.
 
+    An object whose content the bucket does not remove stays deleted.
+
     Raises:
-        InputError: The bucket refuses to remove a version, for example because Object Lock protects it.
+        InputError: The bucket refuses to remove a version, for example because Object Lock protects it. All other
+            versions are removed.
     """
-    versions = []
+    objects = list(objects)
+    contents: list[tuple[str, str]] = []
     for one in objects:
-        for version in one.versions:
-            versions.append({"Key": store.full_key(one.key), "VersionId": version})
+        contents += zip(repeat(one.key), one.versions, strict=False)
+    refused = _remove(store, contents)
 
-    for start in range(0, len(versions), KEYS_PER_DELETE):
-        _remove(store, versions[start : start + KEYS_PER_DELETE])
+    marks: list[tuple[str, str]] = []
+    for one in objects:
+        if one.key not in refused:
+            marks += zip(repeat(one.key), one.marks, strict=False)
+    refused |= _remove(store, marks)
 
-
-def _remove(store: Store, versions: list[dict[str, str]]) -> None:
-    def request(client: Any) -> dict[str, Any]:
-        return client.delete_objects(Bucket=store.bucket, Delete={"Objects": versions, "Quiet": True})
-
-    answer = store.connection.ask(versions[0]["Key"], request)
-    for error in answer.get("Errors", []):
+    if refused:
+        key, message = next(iter(refused.items()))
         raise InputError(
-            f"the bucket {store.bucket} refuses to remove a version of {error.get('Key', '')}: "
-            f"{error.get('Message', '')}; if Object Lock protects the version, wait until the protection ends"
+            f"the bucket {store.bucket} refuses to remove the versions of {len(refused)} of {len(objects)} deleted "
+            f"objects, such as {store.uri}/{key}: {message}; if Object Lock protects them, run the command again after "
+            "the protection ends; otherwise, the access key needs the right s3:DeleteObjectVersion"
         )
+
+
+def _remove(store: Store, versions: list[tuple[str, str]]) -> dict[str, str]:
+    """Remove versions, each given as (key, id). Return the keys of refused versions, each with the server's message."""
+    refused = {}
+    for start in range(0, len(versions), KEYS_PER_DELETE):
+        for error in _errors_of_removal(store, versions[start : start + KEYS_PER_DELETE]):
+            key = error.get("Key", "")[len(store.full_key("")) :]
+            refused[key] = error.get("Message", "")
+    return refused
+
+
+def _errors_of_removal(store: Store, versions: list[tuple[str, str]]) -> list[dict[str, str]]:
+    objects = [{"Key": store.full_key(key), "VersionId": version} for key, version in versions]
+
+    def request(client: Any) -> dict[str, Any]:
+        return client.delete_objects(Bucket=store.bucket, Delete={"Objects": objects, "Quiet": True})
+
+    return store.connection.ask(versions[0][0], request).get("Errors", [])

@@ -22,7 +22,7 @@ OWN_KEYS = ("SSECustomerAlgorithm", "SSEKMSKeyId")
 
 
 class ForeignObjects:
-    """A reader of the objects under one root. Threads can share it."""
+    """A reader of objects under one root that other programs uploaded. Threads can share the reader."""
 
     def __init__(self, store: Store):
         self._store = store
@@ -37,7 +37,7 @@ class ForeignObjects:
 
         Raises:
             MissingObjectError: The object does not exist any more.
-            DamagedObjectError: Every read returned other content, or the size differs from the listing.
+            DamagedObjectError: Each read returned different content, or the size differs from the listing.
         """
         last = None
         for _ in range(ATTEMPTS):
@@ -104,7 +104,7 @@ def read_agreed(store: Store, key: str) -> bytes:
 
     Raises:
         MissingObjectError: The object does not exist.
-        DamagedObjectError: Every read returned other content.
+        DamagedObjectError: Each read returned different content.
     """
     last = store.get_bytes(key)
     for _ in range(ATTEMPTS):

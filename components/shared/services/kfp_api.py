@@ -166,7 +166,7 @@ class KfpApi:
     def create_run(self, body: Any) -> Any:
         """Create a run and return it. No other run of its experiment may have the same name.
 
-        If the answer is lost, we wait, search for a run with this name, and create one only if there is none. Two runs
+        If the answer is lost, we wait, search for a run with this name, and create a run only if we find none. Two runs
         are created only if the server is still processing the first request when we search.
         """
         return self._ensure(
@@ -208,7 +208,7 @@ class KfpApi:
         return list(self._pages("list schedules", list_them, "recurring_runs", experiment_id=experiment_id))
 
     def create_recurring_run(self, body: Any, find: Callable[[], Any | None]) -> Any:
-        """Return the recurring run that `find` finds. If it finds none, create the run and return it."""
+        """Return the recurring run that `find` finds. If it finds none, create and return the recurring run `body`."""
         create = self._recurring.recurring_run_service_create_recurring_run
         return self._ensure(find, lambda: self._call(f'create schedule "{body.display_name}"', create, body))
 

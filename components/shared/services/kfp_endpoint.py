@@ -122,7 +122,10 @@ def _token_source(environment: Mapping[str, str]) -> Callable[[], str]:
 
 
 def _token_file(path: Path) -> Callable[[], str]:
-    """Return a function that reads the token from a file. If the file does not exist now, the function returns ""."""
+    """Return a function that reads the token from a file.
+
+    If the file does not exist when `_token_file` is called, the returned function always returns "".
+    """
     if not path.is_file():
         return lambda: ""
     return lambda: _read(path)

@@ -38,7 +38,7 @@ class StoredObject:
 
 
 def list_objects(connection: Connection, bucket: str, prefix: str) -> Sequence[StoredObject]:
-    """Return the objects whose keys start with `prefix`, in the order of the keys. Two listings agree on them.
+    """Return the objects whose keys start with `prefix`, in the order of the keys. List until two listings agree.
 
     If other programs add objects all the time, no two listings are equal. Then the result lacks the newest objects.
 

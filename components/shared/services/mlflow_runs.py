@@ -55,8 +55,8 @@ def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set, or the server does not answer. Without the variable, MLflow would write to
-            the working directory. A command gives up after seconds, and a step after minutes.
+        InputError: The variable is not set, or the server does not answer or refuses this user. Without the variable,
+            MLflow would write to the working directory. A command gives up after seconds, and a step after minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -102,8 +102,8 @@ def job_run(experiment: str, job: str) -> str:
 def candidate_run(experiment: str, job: str, candidate: str) -> str:
     """Return the id of a candidate's run, a child of the job's run. Create the run if it does not exist.
 
-    Kubeflow may create a run for a step and write the run's id to MLFLOW_RUN_ID. If the candidate has no run yet, this
-    run becomes the run of the candidate, and keeps the parent that Kubeflow set.
+    Kubeflow may create an MLflow run for a step and write the run's id to MLFLOW_RUN_ID. If the candidate has no run
+    yet, this run becomes the run of the candidate, and keeps the parent that Kubeflow set.
     """
     given = os.environ.get("MLFLOW_RUN_ID")
     tags = {JOB: job, CANDIDATE: candidate}
@@ -195,7 +195,7 @@ def log_entries(
         metrics: Metrics, each with its step and time.
         params: Parameters. The value of a parameter must not change.
         tags: Tags. The value of a tag may change.
-        synchronous: False returns immediately and logs in a thread.
+        synchronous: If it is false, the function returns immediately, and a thread logs the entries.
     """
     for kind, entries in (("metrics", metrics), ("params", params), ("tags", tags)):
         most = MOST_PER_CALL[kind]
@@ -226,7 +226,7 @@ def log_history(run_id: str, history: list[dict[str, float]], synchronous: bool 
     Args:
         run_id: Id of the run.
         history: Each entry contains "step", "time" (seconds since 1970) and the metrics at this step.
-        synchronous: False returns immediately and logs in a thread.
+        synchronous: If it is false, the function returns immediately, and a thread logs the entries.
     """
     metrics = []
     for entry in history:

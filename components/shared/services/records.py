@@ -1,4 +1,4 @@
-"""Write and read small JSON objects in the store. Each contains a sha256 of its content, which readers verify."""
+"""Write and read small JSON objects in the store. Each object contains the sha256 of its content. Readers verify it."""
 
 import json
 from dataclasses import asdict, is_dataclass

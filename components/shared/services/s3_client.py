@@ -169,7 +169,7 @@ def connect(uri: str, bucket: str) -> Any:
 
 
 def _settings(bucket: str) -> Mapping[str, str]:
-    """Return the AWS_* environment that reaches a bucket."""
+    """Return the AWS_* variables with which a bucket can be reached."""
     if os.environ.get("LOCAL_BUCKET", bucket) == bucket:
         return os.environ
 
@@ -181,15 +181,18 @@ def _settings(bucket: str) -> Mapping[str, str]:
 
 
 def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    """Return the value of the first of the named settings that has a value. Return None if none of them has one."""
+    """Return the value of the first named setting that has a value. Return None if no named setting has a value."""
     values = [settings[name] for name in names if settings.get(name)]
     return values[0] if values else None
 
 
 def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
-    """Return the credentials for a bucket outside the local run. Return {} if the session finds them in other places.
+    """Return the credentials for a bucket outside the local run.
 
-    Without this, boto3 would use the credentials in the environment, which are for the local run's own storage.
+    If the settings contain no access key and secret key, let botocore find the credentials, such as in a profile, and
+    return {}.
+
+    Without this function, boto3 would use the credentials in the environment. They are for the local run's own storage.
     """
     credentials = {argument: settings.get(variable) for argument, variable in CREDENTIALS.items()}
     if credentials["aws_access_key_id"] and credentials["aws_secret_access_key"]:

@@ -10,6 +10,7 @@ from components.shared.errors import InputError
 
 OBJECT_IS_MISSING = ("404", "NoSuchKey", "NotFound")
 BUCKET_IS_MISSING = ("404", "NoSuchBucket", "NotFound")
+REQUEST_IS_UNKNOWN = ("501", "NotImplemented", "405", "MethodNotAllowed")
 ACCESS_IS_REFUSED = ("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch")
 CREDENTIALS_HAVE_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired")
 CLOCK_IS_WRONG = ("RequestTimeTooSkewed", "RequestExpired")
@@ -38,6 +39,10 @@ class MissingObjectError(InputError):
 
 class DamagedObjectError(InputError):
     """An object was read several times, and its content was wrong each time."""
+
+
+class UnknownRequestError(InputError):
+    """The server does not support a request of the S3 protocol."""
 
 
 class ExpiredCredentialsError(InputError):
@@ -172,6 +177,11 @@ def _explain(client: Any, error: Any, uri: str, key: str) -> InputError:
         )
 
     message = error.response["Error"].get("Message") or code
+    if code in REQUEST_IS_UNKNOWN:
+        return UnknownRequestError(
+            f"{endpoint} does not support {error.operation_name} of {uri}/{key} ({code}); check that "
+            "AWS_ENDPOINT_URL_S3 is the address of an S3 server"
+        )
     if status >= 500:
         return InputError(
             f"the storage server {endpoint} failed at {error.operation_name} of {uri}/{key} in every "

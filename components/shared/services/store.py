@@ -64,11 +64,11 @@ class Store:
 
         Args:
             key: Key of the object.
-            digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
+            digest: The sha256 (64 hex characters) that the content must have. If it is None, nothing is checked.
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The content had another digest in every read.
+            DamagedObjectError: No read returned content with the right digest.
         """
         return self._until_correct(key, digest, lambda: self.get_answer(key)[0], bytes_digest)
 
@@ -77,7 +77,7 @@ class Store:
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The bytes had another digest in every read, or the object is too short.
+            DamagedObjectError: No read returned bytes with the sha256 `digest`, or the object is too short.
         """
 
         def read() -> bytes:
@@ -117,11 +117,11 @@ class Store:
         Args:
             key: Key of the object.
             path: File to write; its folder is created.
-            digest: The sha256 (64 hex characters) that the content must have. None: the content is not checked.
+            digest: The sha256 (64 hex characters) that the content must have. If it is None, nothing is checked.
 
         Raises:
             MissingObjectError: The object does not exist.
-            DamagedObjectError: The content had another digest in every read.
+            DamagedObjectError: No read returned content with the right digest.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ class Store:
         raise DamagedObjectError(f"{self.uri}/{key} is damaged: its sha256 is {found}, not {digest}; {RESTORE}")
 
     def _download_into(self, client: Any, key: str, file: BinaryIO) -> None:
-        """Fetch the parts of an object in parallel. If the server does not allow this, fetch it in one request."""
+        """Fetch an object in parallel parts. If the server refuses this, fetch the whole object in one request."""
         from boto3.s3.transfer import TransferConfig
         from s3transfer.exceptions import S3DownloadFailedError
 
@@ -178,8 +178,8 @@ class Store:
         Args:
             key: Key of the object.
             path: The file.
-            part_bytes: Size of the parts in which the file is uploaded. None: only files over 100 MiB are uploaded in
-                parts.
+            part_bytes: Size of the parts in which the file is uploaded. If it is None, only files over 100 MiB are
+                uploaded in parts.
         """
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
 
@@ -313,7 +313,7 @@ class Store:
 
         Raises:
             MissingObjectError: One of the objects does not exist.
-            DamagedObjectError: One of the objects had another digest in every read.
+            DamagedObjectError: No read of an object returned content with the digest that its key gives.
         """
         calls = []
         for name, digest in digests.items():

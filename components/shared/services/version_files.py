@@ -21,8 +21,8 @@ def version_files(name: str, version: str) -> Iterator[Path]:
     """Fetch a registered model version and check it, as `version_folder` does.
 
     Yields:
-        The folder of its artifacts: `model/` (a saved-model folder), `calibration.json`, `training_rows.parquet` and
-        `reference_profile.parquet`.
+        The folder of its artifacts: `model/` (a saved-model folder), `calibration.json`, `training_rows.parquet`,
+        `reference_profile.parquet`, `novelty.json` and the model card.
     """
     with version_folder(name, version) as folder:
         yield folder / "artifacts"
@@ -30,7 +30,7 @@ def version_files(name: str, version: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def version_folder(name: str, version: str) -> Iterator[Path]:
-    """Fetch a registered model version as MLflow stores it. Compare it with the digest from its registration.
+    """Fetch a registered model version as MLflow stores it. Compare its files with the digest from the registration.
 
     The files are in a bucket, and their digest is in MLflow. So a person who can write to the bucket, but not to
     MLflow, cannot change the code or the weights of a version without being noticed.
@@ -56,7 +56,7 @@ def version_folder(name: str, version: str) -> Iterator[Path]:
     raise InputError(
         f"the files of {name} version {version} are not the registered files, so they are not used: their "
         f"sha256 is {found}, not {expected}; restore the files from a backup, or delete this version in MLflow and run "
-        "the pipeline again. If nobody changed the files by mistake, find out who can write to the bucket of MLflow"
+        "the pipeline again. Find out who changed the files: only people who can write to MLflow's bucket can do it"
     )
 
 

@@ -11,7 +11,7 @@ from components.shared.data.annotations.shapes import (
 from components.shared.data.manifest import CLASSES
 from pipelines.review.answers import Given, checked_word
 
-WHOLE_TILE = 0.999  # a box that covers this share of a tile is about the tile, not about a place in it
+WHOLE_TILE = 0.999  # a box that covers at least this share of a tile is about the tile, not about a place in it
 # If coordinates are fractions of the tile, shapes are drawn on a tile of this size. Only the share of crack matters.
 SIDE = 1024
 
@@ -38,7 +38,7 @@ def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
 
     A class of the whole tile is the answer. Shapes are turned into an answer like the masks of training tiles: by
     `label_of_share`, from the share of crack pixels. If the share fits neither label, `left_out` of the result names
-    the tile. A tile without any mark has the answer `unmarked`; None means that nobody answered.
+    the tile. A tile without any mark gets the answer `unmarked`. If `unmarked` is None, such a tile has no answer.
 
     Raises:
         InputError: A class is unknown, or a tile has two different answers.
@@ -59,8 +59,8 @@ def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
 def _add_drawn(given: Given, marks: Marks, drawn: ImageAnnotation, words: list[str]) -> None:
     """Turn the drawn shapes of a tile into an answer, and add it to `given`.
 
-    If the tile also has a class, the shapes are only compared with it. A crack on a tile that is called no_crack raises
-    `InputError`.
+    If the tile also has a class, the shapes are only compared with this class. If the class is no_crack, but the shapes
+    mark a crack, `InputError` is raised.
     """
     share = float(crack_mask(drawn, drawn.width or SIDE, drawn.height or SIDE).mean())
     label = label_of_share(share)

@@ -1,7 +1,7 @@
 """YOLO: a folder with images/, labels/ and data.yaml; or a folder with one subfolder for each class.
 
-Format: https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralytics.com/datasets/classify/. A class of
-the whole tile is a box around the tile. A label file without lines means that the tile shows no crack.
+Format: https://docs.ultralytics.com/datasets/detect/ and https://docs.ultralytics.com/datasets/classify/. If a
+box is around the whole tile, its class is the class of the tile. If a label file has no lines, the tile shows no crack.
 """
 
 import shutil

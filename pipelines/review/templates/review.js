@@ -4,7 +4,7 @@ const KEY = `crack-review-${queue.id}`;
 const element = (id) => document.getElementById(id);
 const buttons = [...document.querySelectorAll("[data-answer]")];
 
-// answers: tile -> answer. order: the tiles in the order in which they were answered, each with its answer before or null.
+// answers: tile -> answer. order: the tiles in the order of their answers, each with its previous answer, or null.
 let answers = {};
 let order = [];
 let position = 0;
@@ -93,13 +93,18 @@ function show() {
   draw();
 }
 
+function cell(text) {
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
 function save() {
-  const lines = ["tile,answer"];
-  for (const { tile } of tiles) if (tile in answers) lines.push(`${tile},${answers[tile]}`);
-  if (lines.length === 1) return;
+  const given = tiles.filter((one) => one.tile in answers).map((one) => [one.tile, answers[one.tile]]);
+  if (given.length === 0) return;
+  const rows = [queue.file.columns, ...queue.file.given, ...given];
+  const lines = rows.map((row) => row.map(cell).join(","));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
-  link.download = `answers-${queue.id}.csv`;
+  link.download = queue.file.name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }

@@ -212,6 +212,17 @@ def test_the_page_states_the_rule_and_loads_no_other_file(evaluated) -> None:
     assert not re.search(r"(src|href)=\"?https?:", page)
 
 
+def test_the_page_shows_false_alarms_on_sound_concrete(table: pd.DataFrame, tmp_path: Path) -> None:
+    sound = (table.label == 0) & (table.source == "ccic")
+    marked = table.assign(source=table.source.where(~sound, "walls"))
+    run(marked, tmp_path, CONFIG.model_copy(update={"tile_mm": 100}))
+    found = read_measurements(tmp_path / "measurements.parquet")
+    per_m2 = found.find("false_alarms_per_m2", slice=Slice.of(source="walls"))
+    page = (tmp_path / "page.html").read_text()
+    assert per_m2.n == 15
+    assert f"walls, test, 15 tiles: false alarms per m² {per_m2.value:.4f} [" in page
+
+
 def test_a_test_split_of_one_class_is_refused(table: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="test split has 40 tiles, but all of one class"):
         run(table[(table.split != "test") | (table.label == 0)], tmp_path)

@@ -134,7 +134,7 @@ def test_the_text_tells_too_few_photos_from_a_worse_model() -> None:
     assert better.verdict == "worse"
     assert "The test does not show that the candidate is at most 0.01 worse than the champion." in better.text
     assert "the candidate's AUROC minus the champion's AUROC is" in better.text
-    assert re.search(r"About [\d,]+ photos like these 10 would show whether it is\.", better.text)
+    assert re.search(r"About [\d,]+ photos of this kind would decide this; this test has 10\.", better.text)
 
     worse = compare(scored(0.0, 2, 40), champion, "3", ChampionConfig())
     assert worse.verdict == "worse"
@@ -158,7 +158,7 @@ def test_the_number_of_photos_that_a_refusal_names_is_enough() -> None:
     few = compare(candidate, champion, "3", config)
     assert few.verdict == "worse"
 
-    times = int(re.search(r"About (\d+) photos like these 50", few.text)[1]) / 50
+    times = int(re.search(r"About (\d+) photos of this kind would decide this; this test has 50", few.text)[1]) / 50
     fewer = int(times)
     more = int(np.ceil(1.2 * times))
     assert compare(copied(candidate, fewer), copied(champion, fewer), "3", config).verdict == "worse"

@@ -12,10 +12,10 @@ import pytest
 from components.gate.config import ChampionConfig, GateConfig, Limit
 from components.gate.run import Evidence, Measured, Pages, write_dossier
 from components.shared.data.image import decode
-from components.shared.data.manifest import read_splits, rows_of
+from components.shared.data.manifest import make_manifest, read_manifest, read_splits, rows_of, write_manifest
 from components.shared.results.calibration import Calibration, write_calibration
 from components.shared.results.measurements import Measurement, write_measurements
-from components.shared.results.predictions import empty_predictions, write_predictions
+from components.shared.results.predictions import empty_predictions, read_predictions, write_predictions
 from components.shared.services.store import Store
 from tests.tiny_version import commit_tiny_version
 
@@ -117,7 +117,33 @@ def test_the_page_of_a_first_model_shows_only_the_limits(evidence, s3: str, tmp_
     assert "There is no champion yet, so the candidate is compared with the limits only." in page
     assert "≥ 0.8" in page
     assert "Tiles on which the two models disagree" not in page
+    assert "Sound concrete" not in page
     assert not (tmp_path / "dossier" / "champion_pairs.parquet").exists()
+
+
+def test_sound_concrete_that_looks_cracked_is_shown_and_warned_of(
+    evidence, s3: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = evidence(([], [0, 1, 2, 3]), None)
+    predictions = read_predictions(found.predictions)
+    manifest = read_manifest(found.manifest).table
+    sound = {0: "walls", 1: "decks"}
+    write_manifest(make_manifest(manifest.assign(source=manifest["label"].map(sound))), found.manifest)
+    table = predictions.table.assign(source=predictions.table["label"].map(sound))
+    # The four false alarms have a P(crack) of 0.88, 0.9, 0.92 and 0.93.
+    write_predictions(table, predictions.embeddings, found.predictions)
+
+    config = CONFIG.model_copy(update={"store": s3, "wrong_tiles": 2})
+    write_dossier(found, tmp_path / "dossier", config)
+    page = (tmp_path / "dossier" / "promotion.html").read_text()
+    section = page[page.index("Sound concrete that looks cracked") :]
+    assert "P(crack) of 3 tiles is at least 0.9. The 2 tiles with the highest P(crack) are shown." in section
+    assert re.findall(r"<td[^>]*>(0\.\d{3})</td>", section) == ["0.931", "0.917"]
+    assert section.count("data:image/jpeg;base64,") == 2
+    assert section.count('<td class="short">walls</td>') == 2
+    [warning] = [record.message for record in caplog.records if "sound concrete" in record.message]
+    assert "although their source is sound concrete: 3; the first is " in warning
+    assert ".png of walls with P(crack) 0.931" in warning
 
 
 def test_a_worse_candidate_is_refused_on_the_page_too(evidence, s3: str, tmp_path: Path) -> None:

@@ -138,6 +138,24 @@ def test_overlap_joins_two_photos_and_the_report_says_so(
     assert report["overlaps"] == 0
 
 
+def test_overlapping_tiles_with_different_labels_are_counted_and_shown(
+    photos: list[np.ndarray], store: Store, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "walls", photos)
+    write(folder / "no_crack" / "other.png", cut(photos[0], 25.5, 10))  # overlaps 0_0, which is a crack
+    write(folder / "crack" / "same.png", cut(photos[1], 25.5, 10))  # overlaps 1_0, which is a crack, too
+    manifest, report = ingest(folder, store, tmp_path)
+
+    assert groups(manifest)["other.png"] == groups(manifest)["0_0.png"]
+    assert report["overlaps"] == 2
+    assert (report["overlaps_with_both_labels"], report["groups_with_both_labels"]) == (1, 1)
+    table = (tmp_path / "page.html").read_text().partition("Overlapping tiles with different labels")[2]
+    shown = table[: table.index("</table>")]
+    assert 'alt="no_crack/other.png"' in shown
+    assert 'alt="crack/0_0.png"' in shown
+    assert "same.png" not in shown
+
+
 def test_new_tile_joins_the_group_that_it_overlaps(photos: list[np.ndarray], store: Store, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "walls", photos)
     before = groups(ingest(folder, store, tmp_path)[0])

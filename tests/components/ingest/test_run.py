@@ -206,6 +206,18 @@ def test_exact_copies_are_kept_once_and_those_with_both_labels_not_at_all(
     assert len(manifest.table) == 23
 
 
+def test_a_class_of_copies_of_one_file_is_named(tiles: Path, store: Store, tmp_path: Path) -> None:
+    for path in (tiles / "crack").iterdir():
+        if path.name != "p0_1.jpg":
+            path.unlink()
+    for number in range(39):
+        shutil.copy(tiles / "crack" / "p0_1.jpg", tiles / "crack" / f"twin{number}.jpg")
+
+    copies = "39 of the 40 files of class crack are exact copies of one file, crack/p0_1.jpg"
+    with pytest.raises(InputError, match=rf"the class crack has 1 accepted images, .*\. {copies}, and do not count"):
+        ingest(tiles, store, tmp_path)
+
+
 def test_near_duplicates_share_a_group_and_those_with_both_labels_go_to_quarantine(
     tiles: Path, store: Store, tmp_path: Path, write_tile: Write
 ) -> None:

@@ -267,6 +267,15 @@ def test_without_a_certified_band_a_photo_without_a_crack_needs_review(tmp_path)
     assert "validated on too few photos for a certified review band" in " ".join(notices(inspected, model))
 
 
+def test_photos_of_more_than_8_bits_are_counted(model, tmp_path):
+    cv2.imwrite(str(tmp_path / "deep.png"), concrete(100, 80).astype(np.uint16) * 16)
+    cv2.imwrite(str(tmp_path / "plain.png"), concrete(100, 80))
+    paths = [tmp_path / "deep.png", tmp_path / "plain.png"]
+    for _ in range(2):  # the second call reads the records of the first one
+        found = notices(inspect(paths, model, tmp_path / "out"), model)
+        assert any("photos in files of more than 8 bits per channel: 1 (1 with 12 used bits)" in one for one in found)
+
+
 def test_a_photo_whose_tiles_are_mostly_cracks_is_a_warning(model, tmp_path):
     Image.fromarray(concrete(80, 60) // 4).save(tmp_path / "dark.png")
     inspected = inspect([tmp_path / "dark.png"], model, tmp_path / "out")

@@ -57,6 +57,7 @@ def make_winner(store: Store, tmp_path: Path) -> tuple[Winner, RegisterConfig]:
         Measurement("recall_at_threshold", 0.5, slice=Slice.of(surface="wall"), low=0.3, high=0.7, n=12),
         Measurement("recall_at_threshold", 0.96, slice=Slice.of(surface="deck"), n=30),
         Measurement("specificity_at_threshold", 0.9, slice=Slice.of(surface="wall")),
+        Measurement("false_alarms_per_photo", 1.5, slice=Slice.of(source="walls"), low=0.9, high=2.4, n=20),
         Measurement("error_increase", 0.125, split="robustness", slice=Slice.of(corruption="unseen")),
         Measurement("error_increase", 0.0, split="robustness", slice=Slice.of(corruption="jpeg")),
         Measurement("error_increase", 0.25, split="robustness", slice=Slice.of(corruption="defocus")),

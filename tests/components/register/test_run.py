@@ -88,6 +88,7 @@ def test_the_version_shows_its_card(winner, monkeypatch, unchecked):
         "| missed share | 0.0125 [0.002, 0.030] | - |",
         "(mean over kinds of corruption): unseen +0.125. Seen means that the training used a weaker form of the "
         "corruption. Largest increases: defocus +0.250, jpeg +0.000.",
+        "- walls, test, 20 tiles: false alarms per photo 1.5000 [0.900, 2.400]",
         "serve --model models:/crack-classifier@champion",
         "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",

@@ -11,9 +11,11 @@ import pandas as pd
 from components.shared.data.image import thumbnail
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration, ReviewBand, write_calibration
-from components.shared.results.measurements import Measurement, write_measurements
+from components.shared.results.measurements import FEW_ERRORS, Measurement, write_measurements
+from components.shared.results.slices import Slice
 
 TEST_TILES_OF_EACH_LABEL = 20
+WALLS = Slice.of(source="walls")
 
 
 def limit(passed: bool) -> dict:
@@ -49,6 +51,8 @@ def dossier(
         Measurement("accuracy", 0.8125, split="robustness"),
         Measurement("recall_at_threshold", 0.9625, low=0.91, high=0.99),
         Measurement("specificity_at_threshold", 0.85 if passed else math.nan),
+        Measurement("false_alarms_per_photo", 1.5, slice=WALLS, low=0.9, high=2.4, n=20, note=FEW_ERRORS),
+        Measurement("false_alarms_per_m2", math.nan, slice=WALLS, n=20, note="the scale is not known"),
     ]
     write_measurements(rows, folder / "measurements.parquet")
     band = ReviewBand(0.05, 0.4, 0.02, 0.95, 300, 171, 5) if passed else None

@@ -51,6 +51,14 @@ def test_a_network_without_a_review_band_is_said_to_have_none(report):
     assert "The model does not say which tiles need review, because it was calibrated without a review band." in page
 
 
+def test_the_first_section_shows_false_alarms_on_sound_concrete(report):
+    page, _ = report({"cnn": True}, "cnn")
+    first_section = page[: page.index("<nav")]
+    assert "<li>walls, test, 20 tiles: false alarms per photo 1.5000 [0.900, 2.400] †</li>" in first_section
+    assert "false alarms per m² not measured, because the scale is not known</li>" in first_section
+    assert "† There are fewer errors than tiles in an average photo" in first_section
+
+
 def figures(page: str) -> list[str]:
     """Return the text below each tile."""
     captions = re.findall(r"<figcaption><b>(.*?)</figcaption>", page)

@@ -1,7 +1,7 @@
 """Store data set versions of drawn tiles."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,7 +16,7 @@ from components.shared.data.versions import commit, put_images
 from components.shared.services.store import Store
 
 Tiles = dict[str, np.ndarray]
-Commit = Callable[[Tiles], Manifest]
+Commit = Callable[..., Manifest]
 
 
 @pytest.fixture(scope="session")
@@ -27,9 +27,12 @@ def concrete() -> Tiles:
 
 @pytest.fixture
 def commit_tiles(store: Store, tmp_path: Path) -> Commit:
-    """Return a function that stores tiles as a data set version in which every tile is a separate group."""
+    """Return a function that stores tiles as a data set version in which every tile is a separate group.
 
-    def commit_them(tiles: Tiles) -> Manifest:
+    It can also record the sample_ids of near duplicates, given the names of their tiles.
+    """
+
+    def commit_them(tiles: Tiles, near_duplicates: Sequence[tuple[str, str]] = ()) -> Manifest:
         members = {}
         for name, image in tiles.items():
             content = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
@@ -51,7 +54,10 @@ def commit_tiles(store: Store, tmp_path: Path) -> Commit:
         folder.mkdir()
         write_manifest(manifest, folder / "manifest.parquet")
         write_manifest(manifest, tmp_path / "manifest")
-        pd.DataFrame({"first": [], "second": []}, dtype="str").to_parquet(folder / "near_duplicates.parquet")
+        pairs = []
+        for names in near_duplicates:
+            pairs.append([members[f"{name}.jpg"].sample_id for name in names])
+        pd.DataFrame(pairs, columns=["first", "second"], dtype="str").to_parquet(folder / "near_duplicates.parquet")
         pd.DataFrame({"sample_id": [], "photo": []}, dtype="str").to_parquet(folder / "photos.parquet")
         commit(store, manifest.digest, folder, shards)
         return manifest

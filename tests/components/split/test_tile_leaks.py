@@ -11,6 +11,7 @@ from components.shared.data.manifest import Manifest, Splits, make_splits
 from components.shared.errors import InputError
 from components.shared.services.store import Store
 from components.split.config import SplitConfig
+from components.split.leak_check import LeakError
 from components.split.run import assign_splits
 from components.split.tile_comparison import compare_tiles, fine_structure, most_similar
 from components.split.tile_leaks import check_tiles, check_version
@@ -133,7 +134,7 @@ def test_tiles_without_fine_structure_are_not_similar(pixels: np.ndarray) -> Non
 def test_a_sample_is_random_and_no_larger_than_asked(concrete: Tiles, commit_tiles: Commit, store: Store) -> None:
     manifest = commit_tiles(concrete)
     splits = last_in_test(manifest, concrete, 40)
-    one, same, other = (compare_tiles(store, manifest, splits, 30, seed) for seed in (1, 1, 2))
+    one, same, other = (compare_tiles(store, manifest, splits, 30, seed, False) for seed in (1, 1, 2))
     assert (one.compared, one.tiles) == (30, 80)
     pd.testing.assert_frame_equal(one.closest, same.closest)
     assert set(one.closest["path"]) != set(other.closest["path"])
@@ -158,6 +159,20 @@ def test_a_leak_stops_the_run_before_its_splits_are_stored(
     for name in (None, manifest.digest):
         with pytest.raises(InputError, match="near duplicates are in different splits"):
             check_version(store, name, config, 1, tmp_path / "leaks.html", tmp_path)
+
+
+def test_related_images_of_ingestion_in_different_splits_are_shown(
+    concrete: Tiles, commit_tiles: Commit, store: Store, tmp_path: Path
+) -> None:
+    """Every tile is a group of its own, so some of the related tiles come into different splits."""
+    first, *others = concrete
+    commit_tiles(concrete, near_duplicates=[(first, other) for other in others])
+    config = SplitConfig(store=store.uri, min_images=1)
+    page = tmp_path / "page.html"
+
+    with pytest.raises(LeakError, match=r"near duplicates are in different splits.*page\.html and .* show these tiles"):
+        assign_splits(tmp_path / "manifest", tmp_path / "splits", page, config, 1)
+    assert f'alt="{first}.jpg"' in page.read_text()
 
 
 def test_a_version_is_checked_in_the_splits_of_its_run(
@@ -185,7 +200,7 @@ def test_a_version_is_checked_in_the_splits_of_its_run(
 
 
 def test_the_leak_check_does_not_change_the_ledger() -> None:
-    assert SplitConfig(leak_sample=7, leak_correlation=0.5).identity() == CONFIG.identity()
+    assert SplitConfig(leak_sample=7, leak_correlation=0.5, leak_overlap=0.5).identity() == CONFIG.identity()
     assert set(CONFIG.identity()) == {"val", "test", "robustness", "min_images"}
 
 
@@ -194,4 +209,4 @@ def test_the_error_names_a_damaged_tile(concrete: Tiles, commit_tiles: Commit, s
     splits = last_in_test(manifest, concrete, 40)
     manifest.table.loc[3, "size"] -= 500
     with pytest.raises(InputError, match=r"shards/\w+\.tar is damaged: its sha256 is \w+, not"):
-        compare_tiles(store, manifest, splits, None, 1)
+        compare_tiles(store, manifest, splits, None, 1, False)

@@ -213,19 +213,19 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path):
     assert (config.gate.limits[0].limit, config.gate.limits[0].on) == (0.8, "low")
 
 
-def test_evaluate_is_told_which_corruptions_the_candidates_own_augmentation_shows(tmp_path):
+def test_evaluate_is_told_the_augmentation_and_the_tile_size_of_its_candidate(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(
         "candidates:\n"
         "  plain: {train: {architecture: resnet18, steps: 1, augment: [{Rotate: {limit: 30}}]}}\n"
-        "  noisy: {train: {architecture: resnet18, steps: 1, augment: [{GaussNoise: {}}]}}\n"
+        "  noisy: {train: {architecture: resnet18, steps: 1, tile_mm: 250, augment: [{GaussNoise: {}}]}}\n"
     )
     config = load_run_config(file)
     seen = {}
     for name in config.candidates:
         step = EvaluateConfig.model_validate_json(config.step_json("evaluate", name))
-        seen[name] = list(step.seen_corruptions)
-    assert seen == {"plain": [], "noisy": ["gaussian_noise"]}
+        seen[name] = (step.seen_corruptions, step.tile_mm)
+    assert seen == {"plain": ((), None), "noisy": (("gaussian_noise",), 250)}
 
 
 @pytest.mark.parametrize("name", ["local", "dev", "paper", "paper_as_run", "prod", "kind"])

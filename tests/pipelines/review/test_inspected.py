@@ -142,5 +142,5 @@ def test_answers_to_findings_become_labelled_tiles_of_their_photo(run, inspectio
     assert not {second, third} & set(again["tile"])
 
     (folder / "tiles" / f"{second}.png").write_bytes(b"other")
-    with pytest.raises(InputError, match="is missing or was changed, so its answer is about another image; restore"):
+    with pytest.raises(InputError, match="is missing or was changed, so the answer is about another image; restore"):
         import_answers(run.store, tmp_path / "ben.csv", "Ben", queue=folder)

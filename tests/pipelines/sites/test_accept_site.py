@@ -51,7 +51,7 @@ def fill_in(file: Path) -> int:
     return len(rows)
 
 
-def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, unchecked, site, tmp_path):
+def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, unchecked, site, store, tmp_path):
     register_winner(*winner, job="job-1")
     client = mlflow_runs.client()
     client.set_registered_model_alias("crack-classifier", "champion", "1")
@@ -63,6 +63,7 @@ def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, unchecked, s
     assert [row["label"] for row in rows_of(labels)] == [""] * 40
     page = labels.with_suffix(".html").read_text()
     assert page.count("data:image/jpeg;base64,") == 40
+    assert page.count("data-answer=") == 2
     assert "P(crack)</th>" not in page  # a person labels without the model's answers
 
     # The same draws are asked for again, from the registry and without the model.
@@ -86,6 +87,7 @@ def test_a_version_is_planned_labelled_and_judged_at_a_site(winner, unchecked, s
     assert f"at the site bridge: {decision}" in CliRunner().invoke(app, ["status"]).output
 
     _check_wrong_inputs(site, labels, tmp_path)
+    _check_a_version_without_calibration(site, client, store, tmp_path)
 
 
 def _check_wrong_inputs(site, labels, tmp_path):
@@ -114,3 +116,14 @@ def _check_wrong_inputs(site, labels, tmp_path):
     trained_on = call(site, tmp_path / "y.csv", "--site", "seen")
     assert "version 1 was trained on 1 of the 61 tiles, such as p0-60.png" in trained_on.output
     assert not os.path.exists(tmp_path / "y.csv")
+
+
+def _check_a_version_without_calibration(site, client, store, tmp_path):
+    """The version gets the files that a person registers by hand: no calibration, and no digest."""
+    client.delete_model_version_tag("crack-classifier", "1", mlflow_runs.DIGEST)
+    [calibration] = [key for key, _ in store.list("mlflow/models/") if key.endswith("artifacts/calibration.json")]
+    store.delete([calibration])
+    by_hand = call(site, tmp_path / "z.csv", "--site", "by-hand")
+    assert by_hand.exit_code == 2
+    assert "crack-classifier version 1 has no calibration.json, so its threshold is unknown" in by_hand.output
+    assert not os.path.exists(tmp_path / "z.csv")

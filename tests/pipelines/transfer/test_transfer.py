@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -7,11 +8,15 @@ import pytest
 from components.shared.errors import InputError
 from components.shared.results.calibration import Calibration
 from components.shared.results.predictions import Predictions
+from components.shared.services import mlflow_runs
 from pipelines.config.parameter_file import load_run_config
 from pipelines.config.transfer_config import TransferLimit
 from pipelines.transfer.matrix import Matrix, cells_of, check_limits, everything_cracked
 from pipelines.transfer.page import write_page
 from pipelines.transfer.run import chosen_candidate, transfer
+from tests.browser import DESK, PHONE, in_first_screen, open_page, scroll_width
+from tests.browser import browser as browser
+from tests.mlflow_store import new_mlflow_store
 
 DOMAINS = ("deck", "pavement", "wall")
 SMALL = (
@@ -86,6 +91,56 @@ def test_calling_everything_cracked_has_the_numbers_that_it_has():
     numbers = everything_cracked(0.25)
     assert numbers == {"balanced_accuracy": 0.5, "auroc": 0.5, "precision": 0.25, "recall": 1.0, "f1": 0.4}
     assert np.isnan(everything_cracked(0.0)["recall"])
+
+
+@pytest.mark.parametrize("window", [PHONE, DESK], ids=["phone", "desk"])
+def test_the_page_in_a_browser(matrix, tmp_path, browser, window):
+    results = check_limits(matrix, [TransferLimit(over="worst", name="auroc", limit=0.75)])
+    write_page(matrix, results, "cnn", tmp_path / "page.html")
+    page, complaints = open_page(browser, tmp_path / "page.html", window)
+    assert in_first_screen(page, ".callout")
+    assert page.evaluate("document.querySelector('figure img').naturalWidth") > 300
+    metrics = page.get_by_text("trained without", exact=True)
+    assert not metrics.is_visible()
+    page.get_by_text("The metrics of the whole matrix").click()
+    assert metrics.is_visible()
+    assert scroll_width(page) <= window["width"]
+    assert complaints == []
+
+
+def test_each_source_is_left_out_once_and_a_second_call_trains_nothing(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path / "mlflow"))
+    monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
+    mlflow_runs.client().create_experiment("crack-training", (tmp_path / "artifacts").as_uri())
+    file = tmp_path / "p.yaml"
+    data = ",".join(f"synthetic://?images=80&seed={seed}&size=32&source=bridge{seed}" for seed in (1, 2))
+    settings = "ingest: {min_images: 10, overlap: null}\nsplit: {val: 0.3, test: 0.3, min_images: 2, leak_sample: 0}\n"
+    file.write_text(f"{SMALL}data_uri: {data}\n{settings}")
+    cnn = "candidates.cnn.train"
+    options = [f"store={s3}", f"cache={tmp_path / 'cache'}", f"{cnn}.architecture=test_resnet", f"{cnn}.precision=fp32"]
+    config = load_run_config(file, options)
+
+    (tmp_path / "transfer").mkdir()
+    stages: list[str] = []
+    first = transfer(config, tmp_path / "transfer", stages.append)
+    assert stages == ["ingesting the data", "without bridge1 (1 of 2)", "without bridge2 (2 of 2)"]
+    assert (first.domain_kind, first.domains, first.failed) == ("source", ("bridge1", "bridge2"), {})
+    assert [(cell.left_out, cell.domain, cell.unseen) for cell in first.cells] == [
+        ("bridge1", "bridge1", True),
+        ("bridge1", "bridge2", False),
+        ("bridge2", "bridge1", False),
+        ("bridge2", "bridge2", True),
+    ]
+    tiles = {cell.domain: cell.tiles for cell in first.cells if cell.unseen}
+    assert all(cell.tiles < tiles[cell.domain] for cell in first.cells if not cell.unseen)  # only their test tiles
+    assert reused(tmp_path / "events") == 0
+
+    assert repr(transfer(config, tmp_path / "transfer", stages.append)) == repr(first)  # NaN is not equal to NaN
+    assert reused(tmp_path / "events") == 4  # two trainings and their predictions
+
+
+def reused(events) -> int:
+    return sum(json.loads(line)["event"] == "reused" for line in events.read_text().splitlines())
 
 
 def test_one_domain_cannot_be_left_out_and_a_candidate_must_exist(store, s3, tmp_path):

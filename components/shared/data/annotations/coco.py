@@ -1,4 +1,4 @@
-"""Read COCO's object annotations: polygons, boxes, and masks as run lengths, compressed or not.
+"""Read COCO's object annotations: polygons, boxes, and masks. A mask is stored as run lengths, which can be compressed.
 
 Format: https://cocodataset.org/#format-data. This page does not describe compressed run lengths. The function
 `rleToString` writes them: https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.c.
@@ -42,7 +42,7 @@ def read_coco(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANING
     Args:
         path: The file, for messages.
         content: The parsed content of the file.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         InputError: The content does not have COCO's format, a class is unknown, or an annotation belongs to no image.
@@ -57,9 +57,13 @@ def read_coco(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANING
         where = f"{path}: annotation {one.get('id', position)}"
         image_id, category_id = key_of(one.get("image_id"), where), key_of(one.get("category_id"), where)
         if image_id not in images:
-            raise InputError(f"{where} belongs to the image {image_id!r}, which the file does not have; delete it")
+            raise InputError(
+                f"{where} belongs to the image {image_id!r}, which the file does not have; delete the annotation"
+            )
         if category_id not in names:
-            raise InputError(f"{where} has the category {category_id!r}, which the file does not have; delete it")
+            raise InputError(
+                f"{where} has the category {category_id!r}, which the file does not have; delete the annotation"
+            )
         shapes[image_id] += _shapes(one, names[category_id], images[image_id], where)
 
     annotations = []
@@ -115,7 +119,9 @@ def _shapes(annotation: dict[str, Any], label: str, image: dict[str, Any], where
 def _mask(encoded: dict[str, Any], label: str, image: dict[str, Any], where: str) -> Shape:
     size = numbers(encoded.get("size"), f"{where}, size")
     if size.shape != (2,):
-        raise InputError(f"{where}: the size of its mask must be height and width; correct it")
+        raise InputError(
+            f"{where}: the size of its mask must be two numbers, the height and the width; correct the size"
+        )
     height, width = side(size[0], f"{where}, size"), side(size[1], f"{where}, size")
     if (width, height) != (image.get("width"), image.get("height")):
         raise InputError(

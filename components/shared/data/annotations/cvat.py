@@ -35,8 +35,8 @@ def read_cvat(
 
     Args:
         path: The file.
-        root: The parsed content of the file. None: this function parses the file.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        root: The parsed content of the file. If it is None, this function parses the file.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         InputError: The file does not have this format, has an unknown class, or has a shape that we cannot read. The

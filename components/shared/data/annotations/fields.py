@@ -68,7 +68,7 @@ def classes_of(names: Iterable[str], path: Path, meanings: Mapping[str, str]) ->
     Args:
         names: The class names, as the file writes them.
         path: The file, for the message.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         UnknownClassError: A name means neither crack nor no_crack. The message lists all such names.
@@ -92,7 +92,7 @@ def classes_of(names: Iterable[str], path: Path, meanings: Mapping[str, str]) ->
 
 
 def numbers(values: Any, where: str) -> NDArray[np.float64]:
-    """Return a list of numbers, or of numbers as text, as floats. Raise `InputError` if one is not a finite number."""
+    """Convert numbers to floats. Numbers may be written as text. Raise `InputError` if one is not a finite number."""
     try:
         array = np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -133,14 +133,14 @@ def key_of(value: Any, where: str) -> int | str:
 
 
 def record(value: Any, where: str) -> dict[str, Any]:
-    """Return an object of a JSON file. Raise `InputError` if the value is something else."""
+    """Return a value of a JSON file, which must be an object. Raise `InputError` if it is something else."""
     if not isinstance(value, dict):
         raise InputError(f"{where}: {_shown(value)} is not an object with fields; export the file again")
     return value
 
 
 def records(value: Any, where: str) -> list[dict[str, Any]]:
-    """Return a list of objects of a JSON file. Raise `InputError` if the value is something else."""
+    """Return a value of a JSON file, which must be a list of objects. Raise `InputError` if it is something else."""
     if not isinstance(value, list):
         raise InputError(f"{where}: {_shown(value)} is not a list; export the file again")
     return [record(one, f"{where} {position}") for position, one in enumerate(value, start=1)]

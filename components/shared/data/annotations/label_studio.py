@@ -66,13 +66,13 @@ def is_label_studio(content: Any) -> bool:
 def read_label_studio(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANINGS) -> list[ImageAnnotation]:
     """Read parsed tasks. Every task that a person has annotated gives one annotation, even if it has no shapes.
 
-    If several people have annotated an image, the annotation that is set as ground truth counts. If there is none, or
-    more than one, the result for this image has a `problem` and no shapes.
+    If several people have annotated an image, the annotation that is set as ground truth counts. If no annotation or
+    several annotations are set as ground truth, the result for this image has a `problem` and no shapes.
 
     Args:
         path: The file, for messages.
         content: The parsed content of the file.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         InputError: A task names no image, or has a mark or class that we cannot use. The message names the task.
@@ -100,7 +100,7 @@ def image_of(task: dict[str, Any], where: str) -> str:
     """Return the path of a task's image in the storage. If the image was uploaded, return its file name.
 
     Raises:
-        InputError: The task names no image, or several.
+        InputError: The task names no image, or several images.
     """
     data = record(task.get("data"), f"{where}, data")
     images = {}
@@ -144,7 +144,10 @@ def marks_of(task: dict[str, Any], where: str) -> list[PersonsMarks]:
 
 
 def _one_of(marks: list[PersonsMarks]) -> PersonsMarks:
-    """Return the only annotation, or the one that is ground truth. If this is not clear, return one with a problem."""
+    """Return the annotation that counts: the only one, or the only one that is ground truth.
+
+    If none or several are ground truth, return an annotation that has a `problem`.
+    """
     truths = [one for one in marks if one.is_truth]
     if len(marks) == 1 or len(truths) == 1:
         return (truths or marks)[0]
@@ -192,7 +195,10 @@ def _size(result: dict[str, Any], where: str) -> tuple[int, int] | None:
 
 
 def _shapes(result: dict[str, Any], size: tuple[int, int] | None, where: str) -> list[Shape]:
-    """Return a shape for each class of a mark. It is in pixels, or in fractions if the image's size is unknown."""
+    """Return a shape for each class of a mark.
+
+    The coordinates are in pixels. If the size of the image is unknown, they are fractions of the image.
+    """
     kind = result["type"]
     value = record(result.get("value"), f"{where}, value")
     words = _words(value, kind, where)

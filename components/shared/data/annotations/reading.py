@@ -20,7 +20,7 @@ KINDS = "COCO (.json), Label Studio (.json), CVAT for images 1.1 (.xml), a table
 class Recognised(NamedTuple):
     """The format of a file of annotations, and the function that reads the file.
 
-    The argument of the function is the meaning of further class names: name -> crack or no_crack.
+    The argument of the function is a dict: class name -> crack or no_crack, in addition to the names that we know.
     """
 
     format: str
@@ -31,7 +31,7 @@ def recognise(path: Path) -> Recognised | None:
     """Recognise the format of a file from its content. Return None if it is not a file of annotations that we know.
 
     Raises:
-        InputError: The file cannot be read, is empty or damaged, or is a table that can be read in two ways.
+        InputError: The file cannot be read, is empty or damaged, or is a table that can be read with two delimiters.
     """
     content = read_text(path)
     if not content.strip():
@@ -60,7 +60,7 @@ def read_annotations(path: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> l
 
     Args:
         path: A file in one of the KINDS.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Returns:
         One annotation for each image that a person has annotated, in the order of the file.

@@ -39,7 +39,7 @@ def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.bool_]:
         bool (height, width).
 
     Raises:
-        DamagedMaskError: The data have another size, or end too early.
+        DamagedMaskError: The mask has another size than the image, or the data end too early.
     """
     bits = _Bits(data)
     number, value_bits = bits.read(32), bits.read(5) + 1

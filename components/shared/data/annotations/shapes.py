@@ -51,7 +51,7 @@ class Shape:
         label: crack or no_crack.
         polygon: float (n, 2), x and y of the corners in pixels. (0, 0) is the upper left corner of the first pixel. A
             box and a bitmap have the four corners of their rectangle. A line has its points.
-        is_box: True for a box. Not all pixels in a box are crack. A box can be rotated.
+        is_box: True for a box. A box can be rotated. A box around a crack also contains pixels that are not crack.
         line_width: Width of a line in pixels; None if the shape is not a line.
         bitmap: The mask of a painted shape; None for all other shapes.
     """
@@ -71,7 +71,7 @@ class ImageAnnotation:
         name: Name of the image in the file of annotations, such as pier 1/IMG_1.jpg. In the format YOLO, it has no
             suffix.
         width, height: Size of the image in pixels. Both are None if the file does not contain the size. Then the
-            coordinates of all shapes are fractions of the image, 0 to 1, unless `is_in_pixels` is true.
+            coordinates of all shapes are fractions of the image, 0 to 1. If `is_in_pixels` is true, they are in pixels.
         labels: Classes of the whole image, crack or no_crack, in the order of the file.
         shapes: What people drew. If there are no shapes and no labels, a person found nothing in the image.
         is_in_pixels: True if the coordinates are in pixels although the file does not store the size of the image.
@@ -133,7 +133,7 @@ def crack_mask(annotation: ImageAnnotation, width: int, height: int) -> NDArray[
 
 
 def label_of_share(share: float) -> int | None:
-    """Return the label of a tile from the share of its pixels that are crack: 1 crack, 0 no_crack.
+    """Return the label of a tile, 1 for crack and 0 for no_crack, given the share of its pixels that are crack.
 
     None means that the tile is left out, because it has some crack pixels, but their share is below
     `SMALLEST_CRACK_SHARE`.
@@ -174,7 +174,10 @@ def corners(left: float, top: float, right: float, bottom: float) -> NDArray[np.
 
 
 def _side(start: NDArray, end: NDArray, point: NDArray) -> NDArray:
-    """Return on which side of a line points are: above 0, below 0, or 0 on the line. All are (..., 2), x and y."""
+    """Return a number for each point: 1 on one side of a line, -1 on its other side, and 0 on the line.
+
+    All arguments are (..., 2), x and y.
+    """
     along, towards = end - start, point - start
     return np.sign(along[..., 0] * towards[..., 1] - along[..., 1] * towards[..., 0])
 

@@ -60,7 +60,7 @@ def read_table(
         path: The file, for messages.
         content: The text of the file.
         delimiter: The character between two cells. If it is not a comma, numbers of a box can have a decimal comma.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         InputError: A column is unknown, or a row cannot be used. The message names the line.
@@ -87,6 +87,8 @@ def _rows(path: Path, content: str, delimiter: str) -> list[tuple[str, dict[str,
     """Return the place of each row in the file, and its cells: column -> text. Missing cells are empty."""
     reader = csv.reader(io.StringIO(content.lstrip(), newline=""), delimiter=delimiter, strict=True)
     header = [name.strip().lower() for name in next(reader)]
+    while header and not header[-1]:  # some programs end every line with a delimiter
+        header.pop()
     wrong = [name for name in header if name not in COLUMNS or header.count(name) > 1]
     if wrong:
         raise InputError(
@@ -98,7 +100,8 @@ def _rows(path: Path, content: str, delimiter: str) -> list[tuple[str, dict[str,
     try:
         for cells in reader:
             where = f"{path}, line {reader.line_num}"
-            if len(cells) > len(header):
+            more = cells[len(header) :]
+            if any(map(str.strip, more)) or (more and delimiter == ","):  # an unquoted polygon has commas
                 raise InputError(
                     f"{where} has {len(cells)} cells, but the first line has {len(header)}; put the polygon in "
                     "quotation marks"

@@ -36,7 +36,7 @@ class Line:
     """A line of a label file.
 
     Attributes:
-        name: Name of the class. Without a file of class names, it is the number of the class, as text.
+        name: Name of the class. If there is no file of class names, it is the number of the class, as text.
         values: For a box, float (4,): x and y of its centre, its width and its height. For a polygon with n corners,
             float (2 n,): x and y of each corner. All are fractions of the image.
         where: The place in the file, for messages.
@@ -96,7 +96,7 @@ def read_yolo(
         path: The label file.
         name: Name of the image.
         names: Number of a class -> its name.
-        meanings: The meaning of further class names: name -> crack or no_crack.
+        meanings: Class name -> crack or no_crack, in addition to the names that we know.
 
     Raises:
         InputError: A line cannot be used, or has an unknown class.

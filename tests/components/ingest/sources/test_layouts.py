@@ -77,7 +77,7 @@ def test_outer_folders_around_the_data_do_not_matter(tmp_path: Path) -> None:
 def test_pattern_that_misses_a_name_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "crack/a1.jpg", "no_crack/b.jpg")
     with pytest.raises(
-        InputError, match=r"group_pattern '\(\\\\d\)' does not match 1 of 2 names, such as 'no_crack/b.jpg'"
+        InputError, match=r"group_pattern '\(\\\\d\)' finds no photo in 1 of 2 names, such as 'no_crack/b.jpg'"
     ):
         listing(tmp_path, "folders", r"(\d)")
 

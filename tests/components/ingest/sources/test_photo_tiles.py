@@ -103,6 +103,33 @@ def test_a_tile_with_a_trace_of_crack_is_left_out_and_counted(tmp_path: Path) ->
     assert "tiles of 64 pixels: 5 no_crack, 0 crack; 1 tiles are not used" in sentence
 
 
+@pytest.mark.parametrize("second", ["pier2", "area/pier2"])
+def test_folders_of_photos_with_masks_are_one_source(second: str, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for number, pier in enumerate(("pier1", second)):
+        write_photo(folder / f"{pier}/IMG_1.png", seed=number)
+        write_mask(folder / f"{pier}/masks/IMG_1.png", cracked=not number)
+    write_photo(folder / "pier1/IMG_2.png", seed=9)
+    source = opened(folder, tmp_path / "scratch")
+
+    cracked = source.files[source.files["label"] == 1]
+    assert set(source.files["photo"]) == {"pier1/IMG_1.png", f"{second}/IMG_1.png"}
+    assert set(cracked["photo"]) == {"pier1/IMG_1.png"}
+    assert source.warnings == ["photos without mask, which are not used: 1, such as pier1/IMG_2.png"]
+
+
+def test_folders_of_photos_with_masks_and_with_annotations_are_two_sources(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for pier in ("pier1", "pier2"):
+        write_photo(folder / f"{pier}/IMG_1.png", seed=1)
+    write_mask(folder / "pier1/masks/IMG_1.png")
+    write_coco(folder / "pier2/coco.json", ("IMG_1.png", []))
+    with pytest.raises(
+        InputError, match=r"several layouts: photos in .*pier1; photos in .*pier2\. .* separate sources"
+    ):
+        opened(folder, tmp_path / "scratch")
+
+
 def test_coco_and_what_does_not_fit(tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
         write_photo(tmp_path / f"data/{name}.png", seed=ord(name))

@@ -33,6 +33,7 @@ def labels(found: Listing) -> dict[str, int]:
 
 PLAIN = "path,label\na.jpg,1\nWände.jpg,0\n"
 SEMICOLONS = PLAIN.replace(",", ";")
+ROWS_END_IN_SEMICOLONS = SEMICOLONS.replace("1\n", "1;\n").replace("0\n", "0;\n")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ SEMICOLONS = PLAIN.replace(",", ";")
     [
         (PLAIN, []),
         ("\ufeff" + PLAIN, []),
+        ("\n\r\n" + PLAIN, []),
         (PLAIN.replace("\n", "\r\n"), []),
         (SEMICOLONS, ["the table is UTF-8 text with semicolons between the columns"]),
         (PLAIN.replace(",", "\t"), ["the table is UTF-8 text with tabs between the columns"]),
@@ -49,6 +51,15 @@ SEMICOLONS = PLAIN.replace(",", ";")
         (SEMICOLONS.replace("\n", ";\n"), ["the table is UTF-8 text with semicolons between the columns"]),
         (SEMICOLONS + ";\n;\n", ["the table is UTF-8 text with semicolons between the columns"]),
         (SEMICOLONS.replace("\n", ";;\n") + ";;;\n", ["the table is UTF-8 text with semicolons between the columns"]),
+        (ROWS_END_IN_SEMICOLONS, ["the table is UTF-8 text with semicolons between the columns"]),
+        (
+            ROWS_END_IN_SEMICOLONS.replace("\n", "\r\n"),
+            ["the table is UTF-8 text with semicolons between the columns"],
+        ),
+        (
+            "path;label\nWände.jpg;0\na.jpg;1;;\n;;;;\n",
+            ["the table is UTF-8 text with semicolons between the columns"],
+        ),
         (PLAIN.encode("latin-1"), ["the table is Latin-1 text with commas between the columns"]),
     ],
 )
@@ -85,6 +96,7 @@ def test_labels_of_parquet_files_have_types(folder: Path, values: list) -> None:
     ("header", "first", "second", "said"),
     [
         (",Path,Label", "0,a.jpg,1", "1,b.jpg,0", "'Unnamed: 0' is ignored, because it only numbers the rows"),
+        ("path,label", "0,a.jpg,1", "1,b.jpg,0", "'Unnamed: 0' is ignored, because it only numbers the rows"),
         ("index,file_name,class", "1,a.jpg,1", "2,b.jpg,0", "'index' is ignored"),
         ("Nr.,Image Path,Label", "1,a.jpg,1", "2,b.jpg,0", "'Nr.' is ignored"),
         ("File,LABEL", "a.jpg,1", "b.jpg,0", "File as path, LABEL as label"),
@@ -114,6 +126,9 @@ def test_paths_of_windows_quotes_and_accents(folder: Path) -> None:
         ("path,label\na.jpg,maybe\n", "the label is 'maybe'"),
         ("path,label\n,\na.jpg,3\n", r"row 2 \(a.jpg\): the label is '3'"),
         ("path,label,\na.jpg,1,why\n", "has the unknown columns Unnamed: 2"),
+        ("path,label\na.jpg,1,why\n", "has the unknown columns Unnamed: 2"),
+        ("path,label\n7,a.jpg,1\n9,b.jpg,0\n", "has the unknown columns Unnamed: 2"),
+        (f"path,label\na.jpg,{'1' * 200_000}\n", "cannot be read as a table: field larger than"),
         (",\n", "lacks the columns path, label"),
         ("path,label\n,\n", "has no rows"),
         ("id,path,label\n7,a.jpg,1\n9,b.jpg,0\n", "has the unknown columns id"),

@@ -32,7 +32,8 @@ from components.shared.data.image import (
 )
 from components.shared.data.image_kinds import KINDS, passed_over
 from components.shared.network.tiles import decode_tile
-from pipelines.registry.classify import Answer, classify, find_images
+from pipelines.image_files import find_images
+from pipelines.registry.classify import Answer, classify
 
 ROOT = Path(__file__).parents[4]
 SMOOTH = np.add.outer(np.arange(60) * 2, np.arange(80))[..., None] * np.array([1.0, 0.7, 0.4])
@@ -489,6 +490,20 @@ def test_animations_pages_and_transparent_images_are_refused_alike(
     assert f"{len(names)} of {len(names)} images cannot be read and were skipped" in caplog.text
 
 
+def test_predict_and_collect_count_the_images_of_more_than_8_bits(
+    tmp_path: Path, predict: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "deep.png").write_bytes(cv2.imencode(".png", TWELVE_BITS)[1].tobytes())
+    (tmp_path / "plain.png").write_bytes(encode(photo(), "PNG"))
+    counted = "images in files of more than 8 bits per channel: 1 (1 with 12 used bits)"
+    assert len(predict(find_images([str(tmp_path)]))) == 2
+    assert counted in caplog.text
+    caplog.clear()
+    caplog.set_level("INFO")
+    assert len(list(ProductionImages(str(tmp_path), 1000).read())) == 2
+    assert counted in caplog.text
+
+
 def test_files_that_a_search_passes_over_are_counted_by_kind() -> None:
     assert passed_over(["crack/1.JPG", "crack/.DS_Store", "no_crack/Thumbs.db", "crack/._1.JPG"]) == ""
     assert passed_over(["a/1.dng"]).startswith("1 file was skipped (1 .dng); the names of images end in .jpg, ")
@@ -624,6 +639,35 @@ def test_part_of_a_file_is_refused(kind: str, rest: str, share: float) -> None:
         part += bytes(len(data) - len(part))
     with pytest.raises(ImageError, match=r"not a whole image|not an image"):
         decode(part)
+
+
+def animated_gif() -> bytes:
+    others = [Image.fromarray(255 - PIXELS), Image.fromarray(PIXELS // 2)]
+    return encode(photo(), "GIF", save_all=True, append_images=others)
+
+
+def test_an_animation_whose_end_is_missing_does_not_pass_as_its_first_frame() -> None:
+    whole = animated_gif()
+    for end in range(100, len(whole), 97):
+        with pytest.raises(ImageError, match=r"not a whole image|not an image"):
+            decode(whole[:end])
+    with pytest.raises(ImageError, match="not a whole image: the GIF data end too early"):
+        decode(whole[:-1])
+
+
+def test_a_gif_of_one_frame_is_a_photo_with_any_blocks_around_it() -> None:
+    grey = photo().convert("L")
+    plain = encode(grey, "GIF")
+    expected = decode(plain)
+    variants = {
+        "comment and loop": encode(grey, "GIF", comment=b"x" * 700, loop=0, save_all=True),
+        "zeros before the end": plain[:-1] + b"\0\0;",
+        "data after the end": plain + b"more",
+    }
+    for name, data in variants.items():
+        np.testing.assert_array_equal(decode(data), expected, name)
+    with pytest.raises(ImageError, match="not a whole image: the GIF data are damaged"):
+        decode(plain[:-1] + b"?;")
 
 
 def test_png_whose_pixels_still_decode_is_refused_by_its_checksum() -> None:

@@ -11,5 +11,5 @@ def test_only_groups_that_are_not_photos_need_a_note() -> None:
 
     every = interval_note([TILE, "cd" * 32, TILE])
     assert every.startswith("All groups of the test split are not photos")
-    assert "by near-duplicate groups, not photos, so it may be too narrow" in every
+    assert "computed from groups of near duplicates, not from photos, so it may be too narrow" in every
     assert interval_note([TILE, "walls:IMG_1", "walls:IMG_1"]).startswith("1 of the 2 groups of the test split")

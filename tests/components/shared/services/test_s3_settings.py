@@ -168,16 +168,26 @@ def test_the_versions_of_deleted_objects_are_found_and_removed(s3: str, monkeypa
         assert bucket_versions.keeps_versions(store)
         since = now - timedelta(days=30)
         found = bucket_versions.deleted_objects(store, ["shards/"], since, {"shards/just-now"})
-        assert {one.key: (one.versions, one.size) for one in found} == {
-            "shards/long-gone": (["2", "3"], 7),
-            "shards/just-now": (["4", "5"], 7),
+        assert {one.key: (one.versions, one.marks, one.size) for one in found} == {
+            "shards/long-gone": (["2"], ["3"], 7),
+            "shards/just-now": (["4"], ["5"], 7),
         }
         bucket_versions.remove_versions(store, found)
-    assert len(removed) == 1
+    assert len(removed) == 2  # the content first, then the marks of the deletions
 
 
 def test_a_bucket_without_versions_keeps_none(store: Store) -> None:
     assert not bucket_versions.keeps_versions(store)
+
+
+@pytest.mark.parametrize(("status", "code"), [(501, "NotImplemented"), (405, "MethodNotAllowed"), (501, "")])
+def test_a_server_that_does_not_know_versions_keeps_none(
+    status: int, code: str, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+    with answering(lambda *_: (status, {}, body)) as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
+        assert not bucket_versions.keeps_versions(Store(s3))
 
 
 @pytest.fixture

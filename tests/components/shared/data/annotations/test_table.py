@@ -36,6 +36,12 @@ def test_a_german_spreadsheet(tmp_path: Path) -> None:
     assert one.shapes[0].polygon[0].tolist() == [1.5, 2]
 
 
+@pytest.mark.parametrize("end_of_header", ["", ";"])
+def test_lines_can_end_in_a_delimiter(tmp_path: Path, end_of_header: str) -> None:
+    [one] = read(tmp_path, f"photo;class;left;top;right;bottom{end_of_header}", "a.jpg;crack;1;2;3;4;", ";;;;;;;")
+    assert one.shapes[0].polygon[0].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

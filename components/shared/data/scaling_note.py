@@ -19,6 +19,6 @@ def scaling_note(what: str, counts: dict[str, int]) -> str:
     by_bits = ", ".join(f"{number} with {bits} used bits" for bits, number in counts.items())
     return (
         f"{what} in files of more than 8 bits per channel: {sum(counts.values())} ({by_bits}). Each was scaled to 8 "
-        "bits by the bits that it uses itself, so a dim image can become brighter than its neighbours; to scale all "
-        "alike, save them with 8 bits per channel"
+        "bits by the number of bits that this image uses, so a dim image can become brighter than its neighbours; to "
+        f"scale all {what} alike, save them with 8 bits per channel"
     )
