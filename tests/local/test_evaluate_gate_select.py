@@ -80,8 +80,9 @@ def draw_tiles(store: str, images: int, manifest: dsl.Output[dsl.Dataset]):
     members = [Member(bytes_digest(data), data, ".png") for data in tiles]
     places, _ = put_images(Store(store), members, Path(os.environ["TMPDIR"]) / "shards")
     row = dict.fromkeys(MANIFEST_SCHEMA.names) | {"path": "a.png", "source": "drawn", "surface": "wall"}
-    row |= {"group_id": "photo", "width": 48, "height": 48, "phash": "0" * 16, "label": 0}
-    write_manifest(make_manifest(pd.DataFrame([row | vars(place) for place in places])), manifest.path)
+    row |= {"group_id": "photo", "width": 48, "height": 48, "phash": "0" * 16}
+    rows = [{**row, **vars(place), "label": number % 2} for number, place in enumerate(places)]
+    write_manifest(make_manifest(pd.DataFrame(rows)), manifest.path)
 
 
 @dsl.component(base_image="python:3.12", install_kfp_package=False)

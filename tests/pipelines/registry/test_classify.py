@@ -13,11 +13,11 @@ from components.shared.services import mlflow_runs
 from components.shared.services.store import Store
 from components.shared.services.version_files import version_digest, version_folder
 from pipelines.cli.main import app
+from pipelines.image_files import find_images
 from pipelines.local.embedded_stack import free_port
 from pipelines.registry.classify import (
     Answer,
     classify,
-    find_images,
     name_and_version,
     strangeness,
     summary,
