@@ -2,14 +2,15 @@
 
 import contextlib
 import hashlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
+
+from tests.answering_server import serving
 
 DENIED = 403, b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 MISSING = 404, b"<Error><Code>NoSuchKey</Code><Message>gone</Message></Error>"
@@ -51,13 +52,8 @@ class VersionedS3:
         class Bound(_Handler):
             bucket = state
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Bound)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            server.server_close()
+        with serving(Bound) as address:
+            yield address
 
     def add(self, key: str, content: bytes | None) -> None:
         self._written += 1

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.ingest.duplicates import Turn, turn_images
-from components.shared.data.common_area import least_correlation
+from components.shared.data.common_area import agreement
 
 # A tile whose longer side has more pixels is made smaller before it is compared.
 MAX_SIDE = 512
@@ -27,7 +27,7 @@ class Overlap(NamedTuple):
     """How well two tiles agree in the area that both show.
 
     Attributes:
-        correlation: `least_correlation` of the fine structure in the shared area, -1 to 1. It is 0 if the tiles share
+        correlation: `agreement` of the fine structure in the shared area, -1 to 1. It is 0 if the tiles share
             too little, or if the whole area correlates too little.
         shared: The shared area, as a share of the smaller tile, 0 to 1.
     """
@@ -71,10 +71,7 @@ def compare(
     Args:
         first, second: float32 (H, W), from `fine_structure`.
         turn, shift: How to turn and shift the second tile, as in `overlaps.Candidates`.
-        least: If the correlation of the whole area is below this number, its parts are not compared, and the result is
-            `NO_OVERLAP`.
-
-    Source: Lewis, "Fast normalized cross-correlation", 1995. We use OpenCV's `matchTemplate`.
+        least: As in `agreement`.
     """
     turned = turn_images(second[None], turn)[0]
     side = min(first.shape)
@@ -93,11 +90,4 @@ def compare(
 
     template = np.ascontiguousarray(turned[y0 - top : y1 - top, x0 - left : x1 - left])
     area = first[y0 - error : y1 + error, x0 - error : x1 + error]
-    if template.std() == 0:
-        return NO_OVERLAP
-    correlations = np.nan_to_num(cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED), posinf=0, neginf=0)
-    if correlations.max() < least:
-        return NO_OVERLAP
-    y, x = np.unravel_index(correlations.argmax(), correlations.shape)
-    same_place = area[y : y + template.shape[0], x : x + template.shape[1]]
-    return Overlap(least_correlation(same_place, template), shared)
+    return Overlap(agreement(area, template, least), shared)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from components.shared.data.common_area import least_correlation
+from components.shared.data.common_area import agreement
 from components.shared.events import progress
 from components.shared.services.s3_client import THREADS
 from components.split.keypoints import Candidate
@@ -29,7 +29,7 @@ FOUND_TYPES = {"row": "int64", "other": "int64", "correlation": "float64", "shar
 
 
 class Overlap(NamedTuple):
-    """How well two tiles agree: `least_correlation` of the shared area, and its share of the smaller tile, 0 to 1."""
+    """How well two tiles agree: `agreement` of the shared area, and its share of the smaller tile, 0 to 1."""
 
     correlation: float
     shared: float
@@ -54,10 +54,10 @@ def compare_candidates(candidates: Sequence[Candidate], read: Callable[[int], ND
             block = candidates[start : start + CANDIDATES_PER_READ]
             rows, others, *_ = zip(*block, strict=True)
             wanted = sorted({*rows, *others})
-            images = dict(zip(wanted, pool.map(read, wanted), strict=True))
+            structures = dict(zip(wanted, pool.map(lambda row: even_structure(read(row)), wanted), strict=True))
             for row, other, mirrored, placement in block:
-                image = images[row][:, ::-1] if mirrored else images[row]
-                overlap = overlap_of(even_structure(image), even_structure(images[other]), placement)
+                structure = np.ascontiguousarray(structures[row][:, ::-1]) if mirrored else structures[row]
+                overlap = overlap_of(structure, structures[other], placement)
                 found.append((row, other, *overlap))
             progress(start + len(block), len(candidates), "comparing tiles that could overlap")
     table = pd.DataFrame(found, columns=list(FOUND_TYPES)).astype(FOUND_TYPES)
@@ -94,10 +94,4 @@ def overlap_of(structure: NDArray[np.float32], other: NDArray[np.float32], place
 
     inner = np.s_[top + SHIFT_ERROR : bottom - SHIFT_ERROR, left + SHIFT_ERROR : right - SHIFT_ERROR]
     template = np.ascontiguousarray(laid[inner])
-    if template.std() == 0:
-        return NO_OVERLAP
-    area = other[top:bottom, left:right]
-    correlations = np.nan_to_num(cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED), posinf=0, neginf=0)
-    y, x = np.unravel_index(correlations.argmax(), correlations.shape)
-    same_place = area[y : y + template.shape[0], x : x + template.shape[1]]
-    return Overlap(least_correlation(same_place, template), float(shared))
+    return Overlap(agreement(other[top:bottom, left:right], template), float(shared))

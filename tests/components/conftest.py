@@ -1,9 +1,11 @@
-"""Provide a network whose answers are known, because it calls dark cells a crack."""
+"""Provide photos, and a network whose answers are known, because it calls dark cells a crack."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from components.ingest.sources.synthetic_photo import draw_photo
 from components.shared.network.network import ModelInfo, Network
 
 
@@ -46,3 +48,9 @@ def dark_images() -> tuple[torch.Tensor, torch.Tensor]:
         top, left = 16 * (index % 4), 16 * ((3 * index + 1) % 4)
         masks[index, top : top + 16, left : left + 16] = True
     return torch.where(masks[:, None], torch.tensor(20, dtype=torch.uint8), images), masks
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[np.ndarray]:
+    """Three photos of 800 x 600 pixels."""
+    return [draw_photo(number, seed=5, width=800, height=600).image for number in (1, 2, 3)]

@@ -2,11 +2,34 @@
 
 from collections.abc import Iterator
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 # This share of the pixels counts as weak structure.
 WEAK_SHARE = 0.7
+
+
+def agreement(area: NDArray[np.float32], template: NDArray[np.float32], least: float = 0.0) -> float:
+    """Find the place where a part of one tile fits best into a slightly larger part of another one.
+
+    Args:
+        area: float32 (H, W), the fine structure of the larger part.
+        template: float32 (h, w), the fine structure of the smaller part.
+        least: Lowest correlation of interest. If the whole template correlates less, its parts are not compared.
+
+    Returns:
+        `least_correlation` at the best place. It is 0 if the template has no structure or correlates less than `least`.
+
+    Source: Lewis, "Fast normalized cross-correlation", 1995. We use OpenCV's `matchTemplate`.
+    """
+    if template.std() == 0:
+        return 0.0
+    correlations = np.nan_to_num(cv2.matchTemplate(area, template, cv2.TM_CCOEFF_NORMED), posinf=0, neginf=0)
+    if correlations.max() < least:
+        return 0.0
+    y, x = np.unravel_index(correlations.argmax(), correlations.shape)
+    return least_correlation(area[y : y + template.shape[0], x : x + template.shape[1]], template)
 
 
 def least_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -17,21 +17,7 @@ from components.shared.services.store import Store
 from components.split.leak_check import LeakError, check_leaks
 from components.split.related_images import related_images
 from tests.components.ingest.version_files import kept
-
-SIDE = 128
-
-
-@pytest.fixture(scope="module")
-def photos() -> list[np.ndarray]:
-    return [draw_photo(number, seed=5, width=800, height=600).image for number in (1, 2, 3)]
-
-
-def cut(photo: np.ndarray, x: float, y: float, turn: int = 0) -> np.ndarray:
-    """Cut a tile at a place that can be between pixels, mirror it and rotate it, and save it as JPEG."""
-    moved = cv2.warpAffine(photo, np.float32([[1, 0, -x], [0, 1, -y]]), (SIDE, SIDE), flags=cv2.INTER_LINEAR)
-    mirrored = moved[:, ::-1] if turn >= 4 else moved
-    turned = np.ascontiguousarray(np.rot90(mirrored, turn % 4))
-    return cv2.imdecode(cv2.imencode(".jpg", turned, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_COLOR)
+from tests.tiles_of_photos import SIDE, cut
 
 
 def overlaps_of(tiles: list[np.ndarray]) -> set[tuple[int, int]]:

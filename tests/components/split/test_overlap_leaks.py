@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from components.ingest.sources.synthetic import draw_dataset
-from components.ingest.sources.synthetic_photo import draw_photo
 from components.shared.data.manifest import Manifest, Splits, make_splits
 from components.shared.errors import InputError
 from components.shared.services.store import Store
@@ -17,22 +15,9 @@ from components.split.keypoints import NO_KEYPOINTS, find_keypoints, overlap_can
 from components.split.overlap_comparison import compare_candidates
 from components.split.tile_leaks import check_tiles
 from tests.components.split.conftest import Commit, Tiles
+from tests.tiles_of_photos import SIDE, cut
 
 CONFIG = SplitConfig(leak_overlap=0.7)
-SIDE = 128
-
-
-@pytest.fixture(scope="module")
-def photos() -> list[np.ndarray]:
-    return [draw_photo(number, seed=5, width=800, height=600).image for number in (1, 2, 3)]
-
-
-def cut(photo: np.ndarray, x: float, y: float, turn: int = 0) -> np.ndarray:
-    """Cut a tile at a place that can be between pixels, mirror it and rotate it, and save it as JPEG."""
-    moved = cv2.warpAffine(photo, np.float32([[1, 0, -x], [0, 1, -y]]), (SIDE, SIDE), flags=cv2.INTER_LINEAR)
-    mirrored = moved[:, ::-1] if turn >= 4 else moved
-    turned = np.ascontiguousarray(np.rot90(mirrored, turn % 4))
-    return cv2.imdecode(cv2.imencode(".jpg", turned, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_COLOR)
 
 
 def overlaps_of(train: list[np.ndarray], test: list[np.ndarray]) -> pd.DataFrame:
