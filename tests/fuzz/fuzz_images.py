@@ -21,6 +21,7 @@ Other damages can leave a valid file with other pixels. Such files are counted.
 import argparse
 import faulthandler
 import random
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -40,6 +41,9 @@ from components.ingest.config import IngestConfig
 from components.ingest.examination import examine
 from components.ingest.thumbnails import blank
 from components.shared.data.image import decode, read_header
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for the package tests
+
 from tests.fuzz.file_structures import damage_structure
 
 ROOT = Path(__file__).parents[1]
