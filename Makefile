@@ -143,6 +143,9 @@ simulate: $(READY) ## Simulate how often verdicts are wrong and how often interv
 bench-data: $(READY) ## Measure near duplicates, speed and memory of ingestion; compare with rclone and boto3 (FULL=1: 100,000 tiles)
 	@$(BIN)/python tests/bench/bench_data.py $(if $(FULL),--full)
 
+bench-memory: $(READY) ## Measure the peak memory of whole runs over 10,000, 20,000 and 40,000 tiles (about an hour)
+	@$(BIN)/python tests/bench/bench_memory.py
+
 fuzz: $(READY) ## Give thousands of damaged files and checkpoints to the code that reads them (takes minutes)
 	@for script in tests/fuzz/fuzz_*.py; do $(BIN)/python "$$script" || exit 1; done
 

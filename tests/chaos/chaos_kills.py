@@ -206,6 +206,15 @@ def promotions(workdir: Path, count: int, rng: random.Random) -> tuple[int, Coun
     return hits, outcome
 
 
+def add_row(table: Table, what: str, kills: int, outcome: Counter) -> int:
+    """Add a row to the table and print it. Return how many kinds of things were wrong."""
+    seen = [f"{count} {name}" for name, count in outcome.items() if count]
+    wrong = ", ".join(seen) or "nothing"
+    table.add_row(what, str(kills), wrong)
+    print(f"{what}: {kills} kills, wrong at the end: {wrong}", flush=True)
+    return len(seen)
+
+
 def main() -> int:
     """Kill, start again, compare, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -217,7 +226,10 @@ def main() -> int:
     rng = random.Random(options.seed)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-    rows = []
+    table = Table(title="Killed at random moments, started again", title_justify="left")
+    for title in ("killed", "kills", "what was wrong at the end"):
+        table.add_column(title)
+
     with tempfile.TemporaryDirectory() as scratch:
         undisturbed = Path(scratch) / "undisturbed"
         failures: Counter = Counter()
@@ -225,23 +237,17 @@ def main() -> int:
         if failures:
             return 1
         expected = result(undisturbed)
+        print(f"a run that nobody disturbs takes {longest:.0f} s", flush=True)
 
         fresh = fresh_runs(Path(scratch) / "fresh", options.fresh, expected, rng)
-        rows.append(("a run in the first 30 s of a fresh workdir", *fresh))
+        wrong = add_row(table, "a run in the first 30 s of a fresh workdir", *fresh)
         for number in range(0, options.runs, CHAIN):
             kills = min(CHAIN, options.runs - number)
-            rows.append(("a run", *chain(Path(scratch) / f"run{number}", kills, longest / 2, expected, rng)))
-        rows.append(("inside register", *registrations(undisturbed, options.acts, expected, rng)))
-        rows.append(("inside promote", *promotions(undisturbed, options.acts, rng)))
+            ended = chain(Path(scratch) / f"run{number}", kills, longest / 2, expected, rng)
+            wrong += add_row(table, "a run", *ended)
+        wrong += add_row(table, "inside register", *registrations(undisturbed, options.acts, expected, rng))
+        wrong += add_row(table, "inside promote", *promotions(undisturbed, options.acts, rng))
 
-    table = Table(title="Killed at random moments, started again", title_justify="left")
-    for title in ("killed", "kills", "what was wrong at the end"):
-        table.add_column(title)
-    wrong = 0
-    for what, hits, outcome in rows:
-        seen = {name: count for name, count in outcome.items() if count}
-        wrong += len(seen)
-        table.add_row(what, str(hits), ", ".join(f"{count} {name}" for name, count in seen.items()) or "nothing")
     Console(width=120).print(table)
     return int(wrong > 0)
 

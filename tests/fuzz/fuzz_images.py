@@ -11,21 +11,26 @@ damages of the structure (`file_structures.py`). A quarter of the files are also
 - animations, a TIFF whose first image is a thumbnail, and a TIFF with masked pixels are refused under any name, and
   also if their end is missing;
 - undamaged content is accepted under any name, and foreign bytes are refused;
-- a PNG, whose chunks have checksums, and a baseline JPEG with a missing end or noise show the same pixels, or are
-  refused;
-- of all other kinds, an image whose end is missing is refused, or shows the same pixels.
+- a PNG, whose chunks have checksums, shows the same pixels, or is refused;
+- an image whose end is missing is refused, or shows the same pixels;
+- of the baseline JPEGs with noise, at least 9 in 10 are refused, or show the same pixels.
+
+The last rule is a share, because a JPEG has no checksum. Noise that decodes to exactly as many blocks as were there
+leaves a valid file, and no decoder can tell. That is rare: 20 of 20,000 such files were accepted (seed 1).
 
 Other damages can leave a valid file with other pixels. Such files are counted.
 """
 
 import argparse
 import faulthandler
+import os
 import random
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -192,8 +197,9 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
     "ppm": saved("PPM"),
     "ppm16": ppm16,
 }
-# In these JPEGs, these damages must be found.
-BASELINE, EVIDENT = ("jpeg", "grey", "exif"), ("cut", "noise")
+BASELINE = ("jpeg", "grey", "exif")
+NOISE_MISSED = 0.1  # at most this share of the baseline JPEGs with noise may be accepted with other pixels
+FEWEST_WITH_NOISE = 20  # a share of fewer files says nothing
 # Their first image is whole if only the end of the file is missing.
 FOLLOWED_BY_OTHER_IMAGES = ("mpo", "map")
 # They are refused, and also if their end is missing.
@@ -250,8 +256,10 @@ class Damaged(NamedTuple):
     where: str
 
 
-def fuzz(count: int, seed: int) -> Counter[tuple[str, str, str]]:
-    """Examine `count` damaged files.
+def fuzz(
+    count: int, seed: int, kinds: Sequence[str] = tuple(KINDS), ways: Sequence[str] = WAYS
+) -> Counter[tuple[str, str, str]]:
+    """Examine `count` damaged files of some kinds, damaged in some ways.
 
     Returns:
         The number of files by (kind, way, outcome). The outcome is "refused", "the same" or "other pixels".
@@ -266,15 +274,18 @@ def fuzz(count: int, seed: int) -> Counter[tuple[str, str, str]]:
         (folder / GOOD).write_bytes(undamaged("png", 1))
         for start in range(0, count, FILES_PER_BATCH):
             numbers = range(start, min(start + FILES_PER_BATCH, count))
-            batch = [_make(folder, number, seed, rng) for number in numbers]
+            batch = [_make(folder, number, seed, rng, kinds, ways) for number in numbers]
             for file, outcome in zip(batch, _examined(folder, batch), strict=True):
                 _check_outcome(file, outcome)
                 outcomes[file.kind, file.way, outcome] += 1
+    _check_noise(outcomes, seed)
     return outcomes
 
 
-def _make(folder: Path, number: int, seed: int, rng: random.Random) -> Damaged:
-    kind, way = rng.choice(list(KINDS)), rng.choice(WAYS)
+def _make(
+    folder: Path, number: int, seed: int, rng: random.Random, kinds: Sequence[str], ways: Sequence[str]
+) -> Damaged:
+    kind, way = rng.choice(kinds), rng.choice(ways)
     whole = undamaged(kind, rng.randrange(SEEDS))
     data = damaged(whole, way, rng)
     name = f"{number}{rng.choice(SUFFIXES)}"
@@ -288,7 +299,7 @@ def _examined(folder: Path, batch: list[Damaged]) -> list[str]:
     as_masks = names[::4]
     files = pd.DataFrame({"path": names + [GOOD] * len(as_masks), "mask": [None] * len(names) + as_masks})
 
-    faulthandler.dump_traceback_later(SECONDS_OF_A_HANG, exit=True)
+    faulthandler.dump_traceback_later(SECONDS_OF_A_HANG, exit=True, file=sys.stderr)
     started = time.process_time()
     found = examine(files, folder, blank(len(files)), CONFIG)
     seconds = time.process_time() - started
@@ -328,13 +339,29 @@ def _accepted(file: Damaged, found: pd.Series) -> str:
 def _check_outcome(file: Damaged, outcome: str) -> None:
     kind, way, where = file.kind, file.way, file.where
     has_checksums = kind.startswith("png") and way != "structure"
-    evident = kind in BASELINE and way in EVIDENT
     cut = way == "cut" and kind not in FOLLOWED_BY_OTHER_IMAGES
-    if outcome == "other pixels" and (has_checksums or evident or cut or way == "foreign"):
+    if outcome == "other pixels" and (has_checksums or cut or way == "foreign"):
         raise AssertionError(f"{where}: wrongly accepted with {outcome}")
     expected = "refused" if kind in REFUSED else "the same"
     if way == "name" and outcome != expected:
         raise AssertionError(f"{where}: an undamaged file is {outcome}")
+
+
+def _check_noise(outcomes: Counter[tuple[str, str, str]], seed: int) -> None:
+    with_noise: Counter[str] = Counter()
+    for (kind, way, outcome), number in outcomes.items():
+        if kind in BASELINE and way == "noise":
+            with_noise[outcome] += number
+    missed, total = with_noise["other pixels"], with_noise.total()
+    if total >= FEWEST_WITH_NOISE and missed > NOISE_MISSED * total:
+        raise AssertionError(f"{missed} of {total} JPEGs with noise were accepted with other pixels (seed {seed})")
+
+
+def silence_libraries() -> None:
+    """Let only Python write to the screen. Libraries in C print a line for almost every damaged file."""
+    sys.stderr = os.fdopen(os.dup(2), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    warnings.simplefilter("ignore")
 
 
 def main() -> None:
@@ -342,19 +369,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=None, help="to repeat a finding")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--ways", nargs="+", choices=sorted(set(WAYS)), default=WAYS)
     options = parser.parse_args()
     seed = random.randrange(2**31) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
+    silence_libraries()
 
-    outcomes = fuzz(options.count, seed)
+    outcomes = fuzz(options.count, seed, options.kinds, options.ways)
     totals: Counter[str] = Counter()
     by_kind: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     for (kind, _, outcome), number in outcomes.items():
         totals[outcome] += number
         by_kind[kind][outcome] += number
-    print(f"{options.count} damaged images of {len(KINDS)} kinds: {dict(totals)}; nothing crashed, none hung")
-    for kind, numbers in by_kind.items():
-        print(f"  {kind:<18} {dict(numbers)}")
+    print(f"{options.count} damaged images of {len(options.kinds)} kinds: {dict(totals)}; nothing crashed, none hung")
+    for kind in options.kinds:
+        print(f"  {kind:<18} {dict(by_kind[kind])}")
 
 
 if __name__ == "__main__":
