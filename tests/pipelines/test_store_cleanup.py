@@ -156,7 +156,9 @@ def test_the_command_lists_and_deletes_only_when_asked(filled, client, tmp_path)
         ("refused", "(AccessDenied): check AWS_ACCESS_KEY_ID"),
     ],
 )
-def test_a_refusal_of_the_storage_server_is_one_line(store, s3_environment, client, tmp_path, monkeypatch, fault, message):
+def test_a_refusal_of_the_storage_server_is_one_line(
+    store, s3_environment, client, tmp_path, monkeypatch, fault, message
+):
     params = tmp_path / "params.yaml"
     params.write_text(f"store: {store.uri}\ncandidates: {{cnn: {{train: {{architecture: resnet18, steps: 1}}}}}}\n")
     with FaultyS3(s3_environment["AWS_ENDPOINT_URL_S3"], lambda *_: fault).serving() as server:
