@@ -20,7 +20,13 @@ DELAY_SECONDS = 5.0
 KEY = re.compile(rb"<Key>([^<]+)</Key>")
 SKEW = timedelta(minutes=20)
 NOT_PASSED_ON = ("connection", "expect", "transfer-encoding")
-ERRORS = {"busy": (503, "SlowDown"), "expired": (400, "ExpiredToken"), "skewed": (403, "RequestTimeTooSkewed")}
+ERRORS = {
+    "busy": (503, "SlowDown"),
+    "expired": (400, "ExpiredToken"),
+    "skewed": (403, "RequestTimeTooSkewed"),
+    "refused": (403, "AccessDenied"),
+    "elsewhere": (301, "PermanentRedirect"),
+}
 FAULTS = {
     "busy": "the server answers 503",
     "reset before": "the connection breaks before the server has the request",

@@ -21,6 +21,7 @@ FLOORS = [
         "components.shared.config",
         "components.shared.markdown",
         "components.shared.mounted_secrets",
+        "components.shared.name_search",
         "components.shared.page",
         "components.shared.processors",
         "components.shared.regular_file",

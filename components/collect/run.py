@@ -18,6 +18,7 @@ from components.shared.data.image_features import FEATURES, describe_image
 from components.shared.errors import InputError
 from components.shared.events import progress, warn
 from components.shared.hashing import file_digest
+from components.shared.name_search import first_groups, groups_of
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import Network
 from components.shared.network.resize import resize
@@ -48,7 +49,7 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
     Raises:
         InputError: There is no champion, there is no image that can be read, the champion's answers are not finite, or
             the champion's profile is missing or cannot be used. A profile cannot be used if another network made it, or
-            if it was made with another version of the features.
+            if it was made with another version of the features. Or a pattern takes too long on a path.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)
@@ -92,6 +93,9 @@ def _training_profile(files: Path, version: str) -> Profile:
 
 def _profile_images(images: ProductionImages, network: Network, weights: str, config: CollectConfig) -> Profile:
     """Describe and classify all images. Return their drift profile. `weights` is the sha256 of the weights file."""
+    photos = photos_of(images.names, config.group_pattern)
+    slices = slices_of(images.names, config.slice_pattern)
+
     names: list[str] = []
     features: list[dict[str, float]] = []
     logits: list[np.ndarray] = []
@@ -120,20 +124,29 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
 
     uncalibrated = Calibration()
     return make_profile(
-        groups=_photos_of(names, config.group_pattern),
+        groups=photos[names].to_numpy(),
         image_features=pd.DataFrame(features, columns=list(FEATURES)),
         p_crack=uncalibrated.p_crack(all_logits[:, 0], all_logits[:, 1]),
         embeddings=np.concatenate(embeddings),
-        slices=pd.DataFrame([slices_of(name, config.slice_pattern) for name in names]),
+        slices=slices.loc[names].reset_index(drop=True),
         model=weights,
     )
 
 
-def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
-    """Return, for each image, the name of its photo. Warn if the pattern does not match all paths."""
-    photos = np.array([photo_of(name, pattern) for name in names])
-    unmatched = np.count_nonzero(photos == np.array(names))
-    if pattern and unmatched:
+def photos_of(names: list[str], pattern: str | None) -> pd.Series:
+    """Return, for each path of an image, the name of the photo that the image was cut from. Warn of paths without one.
+
+    The name is the part of the path that the pattern's first capturing group matches. Without a pattern or a match, it
+    is the whole path.
+    """
+    photos = pd.Series(names, index=names, dtype=object)
+    if pattern is None:
+        return photos
+
+    found = pd.Series(first_groups(pattern, names), index=names, dtype=object)
+    photos = found.where(found.astype(bool), photos)
+    unmatched = np.count_nonzero(photos == photos.index)
+    if unmatched:
         warn(
             f"the paths of {unmatched} of {len(names)} images do not match collect.group_pattern {pattern!r}, so each "
             "of these images counts as a separate photo. If some of these images are tiles of one photo, correct the "
@@ -142,27 +155,16 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
     return photos
 
 
-def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """Return the slices of an image as a dict: name of a capturing group -> the text that it matched in the path.
+def slices_of(names: list[str], pattern: str) -> pd.DataFrame:
+    """Return the slices of images: one row for each path, and one column for each named capturing group of the pattern.
 
-    The text is "" for a capturing group that does not match.
+    A cell has the text that the group matched in the path, and "" if the group does not match.
     """
-    match = re.search(pattern, name)
-    if match is None:
-        return dict.fromkeys(re.compile(pattern).groupindex, "")
-    return match.groupdict(default="")
-
-
-def photo_of(name: str, pattern: str | None) -> str:
-    """Return the name of the photo that an image was cut from.
-
-    `name` is the path of the image. The photo's name is the part of this path that the pattern's first capturing group
-    matches. Without a pattern or a match, the whole path is returned.
-    """
-    match = re.search(pattern, name) if pattern else None
-    if match and match[1]:
-        return match[1]
-    return name
+    found = groups_of(pattern, names)
+    slices = pd.DataFrame(index=names)
+    for name, number in re.compile(pattern).groupindex.items():
+        slices[name] = [(groups and groups[number - 1]) or "" for groups in found]
+    return slices
 
 
 def _batches(images: Iterator[NamedImage], size: int) -> Iterator[list[NamedImage]]:

@@ -146,8 +146,10 @@ def _examine_alone(config: IngestConfig, messages: Messages, file: File) -> Foun
 def _examine_file(config: IngestConfig, file: File) -> Found:
     try:
         return _measure_file(config, file)
-    except (ImageError, OSError) as error:
+    except ImageError as error:
         return Found(str(error))
+    except OSError as error:  # of the file or of its mask; a decoder's error has no file name
+        return Found(f"{error.filename} cannot be read: {error.strerror}" if error.filename else str(error))
     except Exception as error:  # a decoder or a measurement can raise any error; only this file is refused
         return Found(f"cannot be read: {type(error).__name__}: {error}")
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.ingest.sources.name_search import first_groups
 from components.shared.config import check_photo_pattern
 from components.shared.errors import InputError
 from components.shared.hashing import digest, file_digest
+from components.shared.name_search import first_groups
 from components.shared.regular_file import reason, require_file
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION

@@ -96,6 +96,7 @@ def test_an_empty_text_is_not_the_current_folder(arguments, option, here):
         (["gc", "--days", "1000000"], "--days is 1000000; give a number from 0 to 36500"),
         (["gc", "--days", "1e9"], "--days is 1000000000; give"),
         (["gc", "--days", "nan"], "--days is nan; give"),
+        (["gc", "--days", "inf"], "--days is inf; give"),
         (["gc", "--days", "-1"], "--days is -1; give"),
         (["submit", "dev", "--wait", "--timeout", "inf"], "--timeout is inf; give a number from 0 to 31622400"),
         (["runs", "follow", "dev", "--interval", "nan"], "--interval is nan; give a number from 0.01 to"),
@@ -121,7 +122,7 @@ def test_a_whole_number_out_of_range_is_refused(arguments):
     assert (done.exit_code, "Input should be " in done.stderr) == (2, True), done.output
 
 
-@pytest.mark.parametrize("data", ["images=abc", "images=0", "pictures=3", "size=9999"])
+@pytest.mark.parametrize("data", ["images=abc", "images=0", "images=99999999999", "pictures=3", "size=9999"])
 def test_the_options_of_a_synthetic_source_are_checked_at_the_start(data, here):
     assert f"data is 'synthetic://?{data}'" in refusal("run-local", "--data", f"synthetic://?{data}")
     assert os.listdir(here) == ["pipe"]

@@ -23,6 +23,7 @@ from components.shared.services.store import Store
 from pipelines.cli.main import app
 from pipelines.local.embedded_stack import locked, prepare_mlflow, tracking_uri
 from pipelines.store_cleanup import SECONDS_PER_DAY, delete, end_dead_runs, find_leftovers
+from tests.faulty_s3 import FaultyS3
 from tests.mlflow_store import new_mlflow_store
 
 
@@ -132,8 +133,41 @@ def test_the_command_lists_and_deletes_only_when_asked(filled, client, tmp_path)
     assert "nothing was deleted" in done.output
     assert "data set version" in done.output
     assert filled.list() == before
+
+    # A job of a cluster uses "d". It has not ended.
+    experiment = client.get_experiment_by_name("crack-training").experiment_id
+    run = client.create_run(experiment, start_time=0, tags={DATASET: "d"}).info.run_id
+    assert "deleted" in CliRunner().invoke(app, [*arguments, "--delete"]).output
+    left = [key for key, _ in filled.list()]
+    assert "shards/4" in left
+    assert "datasets/d/dataset.json" in left
+    assert "shards/5" not in left
+    client.delete_run(run)
     assert "deleted" in CliRunner().invoke(app, [*arguments, "--delete"]).output
     assert "is needed" in CliRunner().invoke(app, arguments).output
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("expired", "(ExpiredToken): the credentials have expired; get new ones"),
+        ("skewed", "(RequestTimeTooSkewed): the clocks of"),
+        ("elsewhere", "is not at http://127.0.0.1:"),
+        ("refused", "(AccessDenied): check AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_a_refusal_of_the_storage_server_is_one_line(
+    store, s3_environment, client, tmp_path, monkeypatch, fault, message
+):
+    params = tmp_path / "params.yaml"
+    params.write_text(f"store: {store.uri}\ncandidates: {{cnn: {{train: {{architecture: resnet18, steps: 1}}}}}}\n")
+    with FaultyS3(s3_environment["AWS_ENDPOINT_URL_S3"], lambda *_: fault).serving() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.address)
+        done = CliRunner().invoke(app, ["gc", "--params", str(params)])
+    assert done.exit_code == 2, done.output
+    (error,) = done.stderr.splitlines()
+    assert message in error
+    assert "does not exist" not in error
 
 
 @pytest.mark.parametrize("key", ["datasets/a/dataset.json", "sources/known/latest.json"])

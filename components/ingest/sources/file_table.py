@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from components.ingest.sources.name_search import first_groups
 from components.shared.errors import InputError
+from components.shared.name_search import first_groups
 
 FILE_TYPES = {
     "path": "str",  # relative to the source's folder, with slashes

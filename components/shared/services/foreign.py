@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from components.shared.events import log
+from components.shared.events import log, warn
 from components.shared.services.s3_client import ATTEMPTS
 from components.shared.services.store import DamagedObjectError, Store, StoredObject
 
@@ -63,7 +63,7 @@ class ForeignObjects:
         )
 
     def check(self) -> None:
-        """Log how many objects could not be compared with a checksum.
+        """Warn of objects that could not be compared with a checksum.
 
         Raises:
             DamagedObjectError: The MD5 of an object differs from its entity tag, although this server uses the MD5 as
@@ -83,12 +83,9 @@ class ForeignObjects:
         unchecked = [*contradicted, *without_md5]
         if len(unchecked) > self._said:
             self._said = len(unchecked)
-            log.warning(
-                "%d of %d objects of %s have no checksum that can be compared, so each was read twice; the first is %s",
-                len(unchecked),
-                len(unchecked) + confirmed,
-                self._store.uri,
-                unchecked[0],
+            warn(
+                f"{len(unchecked)} of {len(unchecked) + confirmed} objects of {self._store.uri} have no checksum that "
+                f"can be compared, so each was read twice; the first is {unchecked[0]}"
             )
 
 

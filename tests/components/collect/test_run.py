@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from components.collect.config import CollectConfig
-from components.collect.run import collect_images, photo_of
+from components.collect.run import collect_images, photos_of
+from components.shared import name_search
 from components.shared.data.drift_profile import make_profile, read_profile, write_profile
 from components.shared.data.image_features import FEATURES, describe_images
 from components.shared.errors import InputError
@@ -139,7 +140,7 @@ def test_a_sample_of_many_images_is_drawn(champion, tmp_path):
     ("pattern", "photo"), [(None, "a/p1-3.jpg"), (r"(p\d+)-", "p1"), (r"([a-z]+)/", "a"), (r"(q\d)", "a/p1-3.jpg")]
 )
 def test_the_photo_is_the_patterns_first_group(pattern, photo):
-    assert photo_of("a/p1-3.jpg", pattern) == photo
+    assert photos_of(["a/p1-3.jpg"], pattern).tolist() == [photo]
 
 
 def test_without_a_champion_there_is_nothing_to_compare_images_with(version, incoming, tmp_path):
@@ -177,6 +178,15 @@ def test_the_slices_of_an_image_are_parts_of_its_path(champion, incoming, tmp_pa
     found = read_profile(tmp_path / "observed").slices
     assert found["place"].tolist() == ["bridge"] * 10 + [""]
     assert "".join(found["odd"]) == "1133"
+
+
+@pytest.mark.parametrize("setting", [{"group_pattern": "(a|aa)+$"}, {"slice_pattern": "(?P<part>(a|aa)+)$"}])
+def test_a_pattern_that_takes_for_ever_is_ended(champion, incoming, tmp_path, monkeypatch, setting):
+    monkeypatch.setattr(name_search, "SECONDS_ALLOWED", 1)
+    (incoming / f"{'a' * 100}.png").write_bytes(png(1))
+    with pytest.raises(InputError, match=r"the pattern .*\(a\|aa\)\+.* takes more than 1 s on 11 names; write it"):
+        collect(incoming, tmp_path, **setting)
+    assert not (tmp_path / "observed").exists()
 
 
 def test_a_pattern_without_a_named_group_is_refused():

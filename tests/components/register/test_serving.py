@@ -11,7 +11,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import cv2
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -125,7 +127,14 @@ def test_every_form_of_request_gets_the_same_answer_and_a_wrong_one_gets_400(ser
         assert found["p_crack"].tolist() == pytest.approx(expected["p_crack"].tolist(), abs=1e-5), name
         assert found["threshold"].tolist() == [0.4, 0.4], name
         assert found["needs_review"].tolist() == expected["needs_review"].tolist(), name
+        assert found["novelty"].tolist() == pytest.approx(expected["novelty"].tolist(), abs=1e-3), name
         assert found[["model", "version"]].to_numpy().tolist() == [["crack-classifier", "1"]] * 2, name
+    red = np.full((32, 32, 3), (0, 0, 255), np.uint8)
+    images = [base64.b64encode(image).decode() for image in (tile(0, 0), cv2.imencode(".png", red)[1])]
+    status, text = post(address, json.dumps({"inputs": {"image": images}}).encode())
+    known, unknown = (answer["novelty"] for answer in json.loads(text)["predictions"])
+    assert known <= 1 < unknown
+
     secret = tmp_path / "secret.png"
     secret.write_bytes(base64.b64decode(tiles[0]))
     for wrong in (str(secret), secret.as_uri(), f"{address}/ping", tiles[0][:80], "", None):

@@ -1,8 +1,11 @@
 import csv
 import os
+import re
 import subprocess
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -60,6 +63,17 @@ def add_what_cannot_be_read(folder: Path) -> dict[str, str]:
     }
 
 
+def add_bricks(folder: Path) -> list[str]:
+    """Add four images of a surface that the model never saw: red bricks with joints. Return their names."""
+    names = []
+    for number in range(4):
+        bricks = np.full((48, 48, 3), (40, 60, 190 - 9 * number), np.uint8)
+        bricks[::12] = bricks[:, ::24] = 220
+        names.append(f"brick{number}.png")
+        cv2.imwrite(str(folder / names[-1]), bricks)
+    return names
+
+
 def call(*arguments: object):
     return run("predict", *arguments)
 
@@ -73,12 +87,15 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, 
     mlflow_runs.client().set_registered_model_alias("crack-classifier", "champion", "1")
     out, page = tmp_path / "out" / "results.csv", tmp_path / "page" / "page.html"
     unreadable = add_what_cannot_be_read(images)
+    bricks = add_bricks(images)
     with unprivileged():
         done = call(images, images / "0.png", "--out", out, "--html", page, "--batch-size", 2)
     assert done.exit_code == 0, done.output
     with out.open(newline="") as file:
         rows = {Path(row["path"]).name: row for row in csv.DictReader(file)}
-    assert set(rows) == {"0.png", "1.png", "2.png", "3.png", "4.PNG", "bad.jpg", *unreadable}  # each once
+    assert set(rows) == {"0.png", "1.png", "2.png", "3.png", "4.PNG", "bad.jpg", *bricks, *unreadable}  # each once
+    assert all(float(rows[name]["novelty"]) > 1 for name in bricks)
+    assert re.search(r"warning: [4-9] of 9 images are unlike the images that the model was trained on", done.stderr)
     assert {name: rows[name]["error"] for name in unreadable} == unreadable
     assert rows["bad.jpg"]["error"] == "not an image"
     assert rows["bad.jpg"]["p_crack"] == ""
@@ -86,14 +103,14 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, 
     assert all(row["label"] == ("crack" if float(row["p_crack"]) >= 0.4 else "no_crack") for row in answered)
     assert {row["threshold"] for row in answered} == {"0.4"}
     assert os.listdir(out.parent) == ["results.csv"]
-    assert page.read_text().count("data:image/jpeg;base64,") == 5
+    assert page.read_text().count("data:image/jpeg;base64,") == 9
     assert all(row["needs_review"] == str(0.1 <= float(row["p_crack"]) < 0.4) for row in answered)
     assert {(row["model"], row["version"]) for row in rows.values()} == {("crack-classifier", "1")}
     cracks = sum(row["label"] == "crack" for row in answered)
     review = sum(row["needs_review"] == "True" for row in answered)
     needs = f"{review} need{'s' if review == 1 else ''} review by a person"
     counts = f"{cracks} with a crack (P(crack) at least 0.4), {needs}, 6 without an answer"
-    assert f"11 files classified by models:/crack-classifier/1: {counts}" in done.output
+    assert f"15 files classified by models:/crack-classifier/1: {counts}" in done.output
     wrong = call(images, "--model", "models:/crack-classifier@nobody", "--out", tmp_path / "none.csv")
     assert wrong.exit_code == 2
     assert "no version of crack-classifier has the alias nobody" in wrong.output
@@ -106,7 +123,7 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, 
 
 
 def _check_a_signature_and_changed_code(config, images, tmp_path):
-    """A version is promoted with a signature only, and with a strange file among its code by nobody."""
+    """A version is promoted with a signature only. With other weights or a strange file, no command uses it."""
     keys = {}
     for name in ("ada", "eve"):
         private = Ed25519PrivateKey.generate()
@@ -124,15 +141,33 @@ def _check_a_signature_and_changed_code(config, images, tmp_path):
     assert run(*demand, keys["ada.pub"]).exit_code == 0
 
     store = Store(config.store)
-    (key,) = (key for key, _ in store.list("mlflow/models/") if key.endswith("/code/components/shared/errors.py"))
-    ran = tmp_path / "ran"
-    store.put_bytes(key.replace("errors", "json"), f"open({str(ran)!r}, 'w')".encode())
+    key_of = {key.rpartition("/artifacts/")[2]: key for key, _ in store.list("mlflow/models/")}
     again = ["promote", "1", "--by", "Eve", "--why", "mine"]
-    for command in (again, [*demand, keys["ada.pub"]], ["predict", images, "--out", tmp_path / "none.csv"]):
-        done = run(*command)
-        assert (done.exit_code, "are not the registered files" in done.output) == (2, True), done.output
+    commands = [
+        again,
+        [*demand, keys["ada.pub"]],
+        ["predict", images, "--out", tmp_path / "none.csv"],
+        ["inspect", images, "--out", tmp_path / "inspected"],
+        ["serve", "--port", free_port()],
+    ]
+    weights = key_of["model/model.safetensors"]
+    whole = store.get_bytes(weights)
+    store.put_bytes(weights, whole[:-1] + bytes([whole[-1] ^ 1]))
+    _check_all_refuse(commands)
+    store.put_bytes(weights, whole)
+
+    ran = tmp_path / "ran"
+    errors = key_of["code/components/shared/errors.py"]
+    store.put_bytes(errors.replace("errors", "json"), f"open({str(ran)!r}, 'w')".encode())
+    _check_all_refuse(commands)
     _check_a_rewritten_digest(images, tmp_path, keys)
     assert not ran.exists()
+
+
+def _check_all_refuse(commands):
+    for command in commands:
+        done = run(*command)
+        assert (done.exit_code, "are not the registered files" in done.output) == (2, True), done.output
 
 
 def _check_a_rewritten_digest(images, tmp_path, keys):

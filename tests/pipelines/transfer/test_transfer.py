@@ -108,7 +108,7 @@ def test_the_page_in_a_browser(matrix, tmp_path, browser, window):
     assert complaints == []
 
 
-def test_each_source_is_left_out_once_and_a_second_call_trains_nothing(s3, tmp_path, monkeypatch):
+def test_each_source_is_left_out_once_and_a_second_call_repeats_only_what_was_damaged(store, s3, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", new_mlflow_store(tmp_path / "mlflow"))
     monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
     mlflow_runs.client().create_experiment("crack-training", (tmp_path / "artifacts").as_uri())
@@ -135,8 +135,10 @@ def test_each_source_is_left_out_once_and_a_second_call_trains_nothing(s3, tmp_p
     assert all(cell.tiles < tiles[cell.domain] for cell in first.cells if not cell.unseen)  # only their test tiles
     assert reused(tmp_path / "events") == 0
 
+    (damaged, _) = (key for key, _ in store.list("runs/") if key.endswith("/predictions.parquet"))
+    store.put_bytes(damaged.replace("predictions.parquet", "done.json"), b"")
     assert repr(transfer(config, tmp_path / "transfer", stages.append)) == repr(first)  # NaN is not equal to NaN
-    assert reused(tmp_path / "events") == 4  # two trainings and their predictions
+    assert reused(tmp_path / "events") == 3  # two trainings, and the predictions of one of them
 
 
 def reused(events) -> int:

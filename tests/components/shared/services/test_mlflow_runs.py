@@ -1,20 +1,28 @@
 """If MLflow is down or locked, or an experiment was deleted, the user gets a message within seconds."""
 
 import contextlib
+import re
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
 
+from components.predict.component import champion
+from components.predict.config import PredictConfig
 from components.shared import events
 from components.shared.errors import InputError
 from components.shared.services import mlflow_failures, mlflow_runs
+from components.shared.services.records import read_record
+from components.shared.services.store import Store
+from pipelines.cli.main import app
 from pipelines.local.embedded_stack import DATABASE, free_port, prepare_mlflow, tracking_uri
 from tests.mlflow_store import new_mlflow_store
 
@@ -35,6 +43,33 @@ def locked(database: Path) -> Iterator[None]:
     with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("BEGIN EXCLUSIVE")
         yield
+
+
+def refused_run(workdir: Path) -> str:
+    """Start a local run, which must refuse its MLflow store, and return its only line."""
+    params = workdir / "params.yaml"
+    params.write_text("candidates: {cnn: {train: {architecture: test_resnet, weights: none, steps: 1}}}\n")
+    done = CliRunner().invoke(app, ["run-local", "--params", str(params), "--workdir", str(workdir)])
+    assert done.exit_code == 2, done.output
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_step_says_at_once_that_the_server_is_down_and_fails_with_the_same_words(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(mlflow_failures, "SHORT_WAIT", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"})
+    monkeypatch.setattr(mlflow_failures, "STEP_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(mlflow_failures, "SECONDS_BETWEEN_TRIES", 0.3)
+    words = "the MLflow server at http://127.0.0.1:9 cannot be used: [Errno 111] Connection refused; check MLFLOW"
+    config = PredictConfig(store=store.uri).model_dump_json()
+    nothing = SimpleNamespace(path="nowhere")
+    with pytest.raises(InputError, match=re.escape(words)):
+        champion.python_func(nothing, nothing, config, "7", nothing)
+    assert any(words in line and "Trying again" in line for line in caplog.messages)
+    cause = read_record(store, "runs/7/errors/champion.json", dict, "")
+    assert (cause["kind"], words in cause["message"]) == ("input", True)
 
 
 def test_a_server_that_is_down_is_named_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +171,8 @@ def test_a_locked_store_is_named(kept: Path) -> None:
     message = r"the MLflow store sqlite:.*mlflow\.db is locked by another process; wait until that process ends"
     with locked(kept / DATABASE), pytest.raises(InputError, match=message):
         mlflow_runs.log_values(run, {"auroc": 0.9})
-    with (
-        locked(kept / DATABASE),
-        pytest.raises(InputError, match=r"mlflow\.db cannot be read: database is locked; end"),
-    ):
-        prepare_mlflow(kept, EXPERIMENT)
+    with locked(kept / DATABASE):
+        assert "mlflow.db cannot be read: database is locked; end the process that uses it" in refused_run(kept)
 
 
 def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(kept: Path) -> None:
@@ -149,5 +181,4 @@ def test_a_deleted_experiment_is_named_with_the_way_to_restore_it(kept: Path) ->
     message = r"'crack-training' was deleted; restore it with `MLFLOW_TRACKING_URI=sqlite:.* --experiment-id 1`"
     with pytest.raises(InputError, match=message):
         mlflow_runs.candidate_run(EXPERIMENT, "job", "cnn")
-    with pytest.raises(InputError, match=message):
-        prepare_mlflow(kept, EXPERIMENT)
+    assert re.search(message, refused_run(kept))
