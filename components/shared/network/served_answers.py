@@ -9,9 +9,11 @@ import json
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
@@ -26,6 +28,13 @@ TEST_IMAGE = (
 )
 # The columns that every answer has. NamedModel adds the last three, if the model does not have needs_review.
 CONTRACT = ("p_crack", "label", "threshold", "novelty", "needs_review", "model", "version")
+
+
+def name_and_version(folder: str) -> tuple[str, str]:
+    """Return the name and the number of the registered version in a folder. MLflow writes them when it downloads it."""
+    text = (Path(folder) / "registered_model_meta").read_text(encoding="utf-8")
+    written = yaml.safe_load(text)
+    return written["model_name"], str(written["model_version"])
 
 
 class NamedModel:

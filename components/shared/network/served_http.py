@@ -1,4 +1,4 @@
-"""Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT MODEL VERSION`.
+"""Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT [MODEL VERSION]`.
 
 MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
 its version. A guard reads each request, and gives MLflow only the list of its images. The guard refuses requests that
@@ -316,12 +316,20 @@ def server(app: Callable, host: str, port: int, count_request: Callable[[int, fl
     )
 
 
-def main(folder: str, host: str, port: str, name: str, version: str) -> None:
-    """Load the model from its folder, and answer requests until the process is ended."""
+def main(folder: str, host: str, port: str, *names: str) -> None:
+    """Load the model from its folder, and answer requests until the process is ended.
+
+    Args:
+        folder: Folder of a model, as MLflow stores it.
+        host: Address to listen on.
+        port: Port to listen on.
+        names: Name and version of the model. Without them, the folder must be of a registered version.
+    """
     from fastapi import Response
     from mlflow.pyfunc import load_model, scoring_server
 
     beside = runpy.run_path(str(Path(__file__).with_name("served_answers.py")))
+    name, version = names or beside["name_and_version"](folder)
     named = beside["NamedModel"](load_model(folder), name, version)
     beside["require_answer"](named)
 

@@ -64,7 +64,7 @@ def server(winner, unchecked, tmp_path):
         version_folder("crack-classifier", "1") as folder,
         (tmp_path / "serve.log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-P", served_http.__file__, str(folder), "127.0.0.1", str(port), "crack-classifier", "1"],
+            [sys.executable, "-P", served_http.__file__, str(folder), "127.0.0.1", str(port)],
             cwd=elsewhere, env=environment, stdout=log, stderr=log,
         ) as process,
     ):  # fmt: skip
