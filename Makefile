@@ -113,8 +113,15 @@ $(CHECKOV): # checkov has its own environment, because it needs other versions o
 	$(BIN)/python -m venv build/checkov
 	$(BIN)/uv pip install --quiet --python build/checkov/bin/python checkov==3.3.30
 
-test-manifests: $(READY) $(CHECKOV) ## Render, validate and check the Kubernetes manifests (needs kubectl 1.27 or newer)
-	CHECKOV=$(CHECKOV) $(BIN)/pytest --quiet tests/manifests
+CRDS := build/crds
+$(CRDS)/.ready: tests/manifests/crds.sha256 # definitions of kinds that Kubernetes itself does not have
+	@mkdir -p $(CRDS)
+	@grep -o 'https://.*' $< | xargs -n 1 sh -c 'curl --fail --silent --show-error --location --output "$(CRDS)/$${0##*/}" "$$0"'
+	@sed -n 's,^\([0-9a-f]\{64\}\)  https://.*/,\1  ,p' $< | (cd $(CRDS) && sha256sum --check --quiet)
+	@touch $@
+
+test-manifests: $(READY) $(CHECKOV) $(CRDS)/.ready ## Render, validate and check the Kubernetes manifests (needs kubectl 1.27 or newer)
+	CHECKOV=$(CHECKOV) CRDS=$(CRDS) $(BIN)/pytest --quiet tests/manifests
 
 # The overlay's container image is the "cpu" one of images/digests.json or of IMAGE_DIGESTS.
 test-cluster: $(READY) ## Try everything on the cluster of KUBECONFIG, in a new namespace (SINGLE_USER=1 IN_KUBEFLOW=1 KEEP=1 MINUTES=40)

@@ -17,6 +17,7 @@ from pipelines.cli import (
     predict,
     registry,
     review,
+    rollout,
     runs,
     serve,
     sites,
@@ -30,7 +31,7 @@ from pipelines.cli.empty_values import Command
 PANELS = {
     "On this machine": (local, transfer, data, review, leaks, weights),
     "Models": (predict, inspect, serve, drift, sites, registry, gc),
-    "On a cluster": (doctor, submit, runs, cluster),
+    "On a cluster": (doctor, submit, runs, rollout, cluster),
 }
 
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""The command that serves a registered model over HTTP."""
+"""The commands that serve a registered model over HTTP, and that fetch it for a server on a cluster."""
 
 import os
 import sys
@@ -11,10 +11,13 @@ from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignatur
 
 commands = typer.Typer()
 
+ModelUri = Annotated[str, typer.Option("--model", help="URI of the model in MLflow.")]
+CHAMPION_URI = f"models:/{MODEL}@champion"
+
 
 @commands.command()
 def serve(
-    model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
+    model: ModelUri = CHAMPION_URI,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 means every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 5001,
     require_signature: RequireSignature = None,
@@ -45,3 +48,25 @@ def serve(
                     print(f"serving {version} at http://{host}:{port}/invocations", flush=True)
                     status = server.wait()
         sys.exit(status)
+
+
+@commands.command()
+def fetch_model(
+    folder: Annotated[Path, typer.Argument(help="The files are put into FOLDER/model.", show_default=False)],
+    model: ModelUri = CHAMPION_URI,
+    require_signature: RequireSignature = None,
+    workdir: RegistryWorkdir = None,
+    debug: Debug = False,
+) -> None:
+    """Put a registered model's files into a folder. They are checked first, as by `serve`.
+
+    On a cluster, a pod of manifests/components/serving calls this command before its server starts. So only this
+    command needs MLflow's password.
+    """
+    with reporting_errors(debug):
+        from pipelines.registry.access import reached
+        from pipelines.registry.served_files import fetch_version
+
+        with reached(workdir, artifacts=True):
+            version = fetch_version(model, folder, require_signature)
+        print(f"{folder}/model has the registered files of {version}")

@@ -208,7 +208,7 @@ class ClusterView:
 
         found = []
         for pod in pods:
-            reason = _reason_of_waiting(pod)
+            reason = reason_of_waiting(pod)
             if reason:
                 node = (pod.metadata.annotations or {}).get(NODE_ANNOTATION, "")
                 found.append(WaitingPod(pod.metadata.name, node, reason))
@@ -306,7 +306,7 @@ def _offered(node: Any) -> str:
     return ", ".join(f"{name} {quantity}" for name, quantity in sorted(known.items()))
 
 
-def _reason_of_waiting(pod: Any) -> str:
+def reason_of_waiting(pod: Any) -> str:
     """Return the reason why a pod does not start. Return "" if it runs, has ended or is starting."""
     if pod.status.phase != "Pending":
         return ""

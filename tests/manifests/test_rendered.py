@@ -15,16 +15,19 @@ import yaml
 from kubernetes.utils import parse_quantity
 
 from pipelines.config.parameter_file import load_run_config
+from tests.manifests.crds import definition_of, problems
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("1.32", "1.36", "1.37")
-# Kinds of extensions, or newer than the version. They are not validated.
+# Kinds of extensions, or newer than the version. The extensions are validated with their own definitions.
+EXTENSIONS = {"HTTPRoute", "InferenceService", "PodMonitor", "ServiceMonitor"}
 NO_SCHEMA = {
-    "1.32": {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "ServiceMonitor"},
-    "1.36": {"ServiceMonitor"},
-    "1.37": {"ServiceMonitor"},
+    "1.32": {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"} | EXTENSIONS,
+    "1.36": EXTENSIONS,
+    "1.37": EXTENSIONS,
 }
-OVERLAYS = ("dev", "kind", "kind-single-user", "prod", "prod with every option")
+# serving-kserve replaces the Deployments of serving by InferenceServices.
+OVERLAYS = ("dev", "kind", "kind-single-user", "prod", "prod with serving", "prod with every option")
 SINGLE_USER = "kind-single-user"
 # Kinds that limit or describe a namespace. In single-user mode, the namespace belongs to KFP.
 OF_A_NAMESPACE = {"Namespace", "NetworkPolicy", "LimitRange", "ResourceQuota"}
@@ -49,10 +52,11 @@ def rendered(request: pytest.FixtureRequest, kubectl: str, tmp_path_factory: pyt
     """Return a file with every object of an overlay."""
     folder = tmp_path_factory.mktemp("rendered")
     shutil.copytree(ROOT / "manifests", folder / "manifests")
-    name, *options = request.param.split(" with ")
+    name, _, option = request.param.partition(" with ")
     file = folder / "manifests" / "overlays" / name / "kustomization.yaml"
-    if options:
-        file.write_text(re.sub(r"^  # - ", "  - ", file.read_text(), flags=re.MULTILINE))
+    if option:
+        wanted = ".*" if option == "every option" else f"../../components/{option}"
+        file.write_text(re.sub(f"^  # - ({wanted})$", r"  - \1", file.read_text(), flags=re.MULTILINE))
     (folder / "all.yaml").write_text(render(kubectl, file.parent))
     return folder / "all.yaml"
 
@@ -87,6 +91,32 @@ def test_every_object_fits_the_schema_of_the_api(rendered, version):
     assert unknown <= NO_SCHEMA[version]
 
 
+@pytest.mark.skipif(not os.environ.get("CRDS"), reason="needs the published definitions: make test-manifests")
+def test_every_object_of_an_extension_fits_the_published_definition(objects):
+    ours = [item for item in objects if item["kind"] in EXTENSIONS]
+    for item in ours:
+        assert problems(item, definition_of(item["kind"], Path(os.environ["CRDS"]))) == [], item["metadata"]["name"]
+
+
+@pytest.mark.skipif(not os.environ.get("CRDS"), reason="needs the published definitions: make test-manifests")
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        ("weight", -1, "less than the minimum"),
+        ("weigth", 10, "unexpected"),
+        ("port", None, "not of type 'integer'"),
+        ("port", 0, "less than the minimum"),
+        ("filters", [{"type": "RequestMirror"}], "requestMirror must be specified"),  # a rule in CEL
+    ],
+)
+def test_a_route_that_the_api_server_would_refuse_is_found(path, value, problem):
+    (route,) = yaml.safe_load_all((ROOT / "manifests" / "components" / "serving" / "route.yaml").read_text())
+    definition = definition_of("HTTPRoute", Path(os.environ["CRDS"]))
+    assert problems(route, definition) == []
+    route["spec"]["rules"][0]["backendRefs"][0][path] = value
+    assert problem in " ".join(problems(route, definition))
+
+
 @pytest.mark.skipif(not os.environ.get("CHECKOV"), reason="needs checkov: make test-manifests")
 def test_checkov_finds_nothing_that_is_not_explained(rendered):
     command = [
@@ -108,8 +138,26 @@ def test_everything_is_in_the_namespace_and_images_have_their_names(objects, nam
     for item in objects:
         cluster_wide = item["kind"] in {"Namespace", "PriorityClass"} or item["kind"].startswith("MutatingAdmission")
         assert item["metadata"].get("namespace") == (None if cluster_wide else namespace), item["metadata"]["name"]
-        for container in item.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+        for container in containers(item):
             assert re.fullmatch(r"\S+/\S+(:\S+|@sha256:[0-9a-f]{64})", container["image"])
+
+
+def containers(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of a workload, and those that run before them."""
+    spec = item.get("spec", {})
+    pod = spec.get("predictor") or spec.get("template", {}).get("spec", {})
+    return pod.get("containers", []) + pod.get("initContainers", [])
+
+
+def test_the_route_names_services_that_exist_or_that_kserve_creates(objects):
+    created = [f"{item['metadata']['name']}-predictor" for item in objects if item["kind"] == "InferenceService"]
+    ports = {(name, 80) for name in created}  # KServe's own choice
+    for item in objects:
+        if item["kind"] == "Service":
+            ports |= {(item["metadata"]["name"], port["port"]) for port in item["spec"]["ports"]}
+    for route in [item for item in objects if item["kind"] == "HTTPRoute"]:
+        for rule in route["spec"]["rules"]:
+            assert {(backend["name"], backend["port"]) for backend in rule["backendRefs"]} <= ports
 
 
 def test_kubeflow_s_own_network_policies_know_the_namespace(objects, namespace):
@@ -122,7 +170,7 @@ def test_kubeflow_s_own_network_policies_know_the_namespace(objects, namespace):
 
 
 def test_mlflow_answers_to_its_own_names_and_to_prometheus_if_it_is_monitored(objects, namespace):
-    (mlflow,) = [item for item in objects if item["kind"] == "Deployment"]
+    (mlflow,) = [item for item in objects if item["kind"] == "Deployment" and item["metadata"]["name"] == "mlflow"]
     env = {item["name"]: item["value"] for item in mlflow["spec"]["template"]["spec"]["containers"][0]["env"]}
     hosts = env["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     assert {"localhost:5000", "mlflow:5000", f"mlflow.{namespace}:5000"} <= set(hosts)

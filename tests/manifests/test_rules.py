@@ -1,5 +1,6 @@
 """Rules for the manifests. They are checked on the files, so no tool is needed."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,14 @@ import yaml
 from kubernetes.utils import parse_quantity
 from typer.main import get_command
 
+from components.shared.network import served_http
 from pipelines.cli.main import app
-from pipelines.cli.options import chosen_file
+from pipelines.cli.options import MODEL, chosen_file
 from pipelines.config.cluster_config import ClusterConfig, Resources
 from pipelines.config.parameter_file import load_run_config
 from pipelines.config.run_config import RunConfig
 from pipelines.graphs.pod_policy import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
+from pipelines.registry import served_files
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -46,13 +49,24 @@ def of(objects: list[dict[str, Any]], *kinds: str) -> list[dict[str, Any]]:
 
 
 def pods(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The pods of all workloads. Those of components/serving-kserve have a name that ends in -predictor."""
     workloads = of(objects, "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
     templates = {}
+    for item in of(objects, "InferenceService"):
+        predictor = item["spec"]["predictor"]
+        templates[f"{item['metadata']['name']}-predictor"] = {
+            "spec": predictor,
+            "metadata": {"labels": predictor["labels"]},
+        }
     for item in workloads:
         spec = item["spec"]["jobTemplate"]["spec"] if item["kind"] == "CronJob" else item["spec"]
         templates[item["metadata"]["name"]] = spec["template"]
-    assert {"mlflow", "crack-gc"} <= set(templates)
+    assert {"mlflow", "crack-gc", "crack-champion", "crack-champion-predictor"} <= set(templates)
     return templates
+
+
+def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return pod["spec"]["containers"] + pod["spec"].get("initContainers", [])
 
 
 def walk(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -65,7 +79,7 @@ def walk(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ..
 def test_every_image_is_named_in_one_place(objects):
     named = yaml.safe_load((MANIFESTS / "components" / "images" / "kustomization.yaml").read_text())["images"]
     names = {image["name"]: image for image in named}
-    used = {container["image"] for pod in pods(objects).values() for container in pod["spec"]["containers"]}
+    used = {container["image"] for pod in pods(objects).values() for container in containers(pod)}
     assert used <= set(names)
     for image in names.values():
         assert image["newName"]
@@ -80,14 +94,14 @@ def test_every_pod_is_restricted(objects):
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert spec["automountServiceAccountToken"] is False, name
         assert spec["serviceAccountName"] in {item["metadata"]["name"] for item in of(objects, "ServiceAccount")}
-        for container in spec["containers"]:
+        for container in containers(pod):
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False, name
             assert context["readOnlyRootFilesystem"] is True, name
             assert context["capabilities"] == {"drop": ["ALL"]}, name
             for bound in ("requests", "limits"):
                 assert set(container["resources"][bound]) == {"cpu", "memory", "ephemeral-storage"}, name
-            is_server = spec.get("restartPolicy", "Always") == "Always"
+            is_server = spec.get("restartPolicy", "Always") == "Always" and container in spec["containers"]
             assert ({"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)) == is_server, name
 
 
@@ -127,6 +141,8 @@ def test_nothing_is_reachable_that_is_not_named_and_every_service_is(objects):
             service["spec"]["selector"],
             service["spec"]["ports"][0]["port"],
         )
+        if labels["app.kubernetes.io/name"] in {"crack-champion", "crack-challenger"}:
+            continue  # only gateways reach them, from other namespaces
         users = [step] if name != "postgres" else [pods(objects)["mlflow"]["metadata"]["labels"]]
         for user in users:
             assert allowed(policies, "ingress", "from", labels, user, wanted), f"nobody reaches {name}"
@@ -168,6 +184,64 @@ def test_the_cleaning_job_calls_a_real_command_and_reaches_only_what_it_needs(ob
     assert not allowed(policies, "egress", "to", user, database, 5432)
     bound = {subject["name"] for item in of(objects, "RoleBinding") for subject in item["subjects"]}
     assert pod["spec"]["serviceAccountName"] not in bound
+
+
+def test_a_server_reaches_only_mlflow_and_is_reached_only_by_gateways_and_prometheus(objects):
+    policies = of(objects, "NetworkPolicy")
+    for name in ("crack-champion", "crack-challenger", "crack-champion-predictor", "crack-challenger-predictor"):
+        labels = pods(objects)[name]["metadata"]["labels"]
+        mlflow = pods(objects)["mlflow"]["metadata"]["labels"]
+        assert allowed(policies, "egress", "to", labels, mlflow, 5000)
+        assert allowed(policies, "ingress", "from", mlflow, labels, 5000)
+
+        peers = []
+        for way, side in (("ingress", "from"), ("egress", "to")):
+            for policy in policies:
+                if selects(policy["spec"]["podSelector"], labels) and policy["metadata"]["name"] != "allow-dns":
+                    peers += [peer for rule in policy["spec"].get(way, []) for peer in rule[side]]
+        assert peers == [
+            {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}},
+            {"namespaceSelector": {"matchLabels": {"crack.example.org/reaches-serving": "true"}}},
+            {"podSelector": {"matchLabels": mlflow}},
+        ]
+
+
+def test_a_server_fetches_its_version_before_it_starts_and_its_own_code_has_no_password(objects):
+    for name in ("crack-champion", "crack-challenger", "crack-champion-predictor", "crack-challenger-predictor"):
+        spec = pods(objects)[name]["spec"]
+        (fetch,) = spec["initContainers"]
+        (server,) = spec["containers"]
+        command = get_command(app).commands[fetch["args"][0]]
+        given = command.make_context("fetch-model", list(fetch["args"][1:])).params
+        alias = name.removesuffix("-predictor").removeprefix("crack-")
+        assert given["model"] == f"models:/{MODEL}@{alias}"
+        assert server["args"][0] == f"{given['folder']}/{served_files.MODEL}"
+        assert server["command"][-1].endswith(Path(served_http.__file__).relative_to(ROOT).as_posix())
+        assert [source["secretRef"]["name"] for source in fetch["envFrom"]] == ["crack-mlflow"]
+        assert "secret" not in json.dumps(server).lower()
+        mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in server["volumeMounts"]}
+        assert mounts == {"/served": True, "/tmp": False}
+        assert server["readinessProbe"]["httpGet"]["path"] == "/ready"
+
+
+def test_a_server_of_kserve_is_the_same_as_the_one_of_a_deployment(objects):
+    for name in ("crack-champion", "crack-challenger"):
+        ours, kserve = (dict(pods(objects)[one]["spec"]) for one in (name, f"{name}-predictor"))
+        (container,) = kserve["containers"]
+        kserve["containers"] = [container | {"name": "server"}]
+        spread = kserve["topologySpreadConstraints"][0]
+        spread["labelSelector"] = ours["topologySpreadConstraints"][0]["labelSelector"]
+        own = {"minReplicas", "labels", "deploymentStrategy"}
+        assert {key: value for key, value in kserve.items() if key not in own} == ours
+        deployment, service = (of_name(objects, kind, name)["spec"] for kind in ("Deployment", "InferenceService"))
+        assert service["predictor"]["minReplicas"] == deployment["replicas"]
+        assert service["predictor"]["deploymentStrategy"]["rollingUpdate"] == deployment["strategy"]["rollingUpdate"]
+        assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def of_name(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [item for item in of(objects, kind) if item["metadata"]["name"] == name]
+    return found
 
 
 def allowed(policies: list[dict], way: str, side: str, owner: dict[str, str], peer: dict[str, str], port: int) -> bool:
@@ -255,7 +329,8 @@ def test_a_step_can_write_as_much_as_its_parameters_say(objects):
 def test_the_quota_holds_a_training_in_prod_all_of_it_at_once(objects):
     (quota,), (limits,) = of(objects, "ResourceQuota"), of(objects, "LimitRange")
     hard = {name: parse_quantity(value) for name, value in quota["spec"]["hard"].items()}
-    servers = [pod["spec"]["containers"][0]["resources"] for pod in pods(objects).values()]
+    replaced = {"crack-champion", "crack-challenger"}  # KServe's servers replace these two, and need the same resources
+    servers = [pod["spec"]["containers"][0]["resources"] for name, pod in pods(objects).items() if name not in replaced]
     in_prod = bool(of(objects, "PriorityClass"))
     for steps in moments(parameters(objects)):
         asked = steps if in_prod else steps[:1]  # with one GPU, the other steps wait until the quota has room

@@ -1,11 +1,12 @@
-"""Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT MODEL VERSION`.
+"""Serve a model over HTTP: `python served_http.py MODEL_FOLDER HOST PORT [MODEL VERSION]`.
 
 MLflow's scoring server answers requests to `/invocations` in MLflow's own formats. Each answer also names the model and
 its version. A guard reads each request, and gives MLflow only the list of its images. The guard refuses requests that
 could need too much memory or time, and requests that are probably a mistake or an attack. The response to a refused
-request is one sentence, with a status from 400 to 499, or 503 if the server is busy.
+request is one sentence, with a status from 400 to 499, or 503 with Retry-After if the server is busy.
 
-The server starts to listen after the model has classified a test image. Then `/ready` answers 200.
+The server starts to listen after the model has classified a test image. Then `/ready` answers 200. `/metrics` has the
+metrics for Prometheus, and standard output has one line of JSON per classified image.
 
 A registered model version contains its own code, under the same package names as this project. To run that code, the
 process must not have imported this project before. So this file imports nothing from the project, and runs as a script.
@@ -16,12 +17,14 @@ import contextlib
 import csv
 import io
 import json
+import runpy
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
@@ -35,6 +38,8 @@ MAX_HELD_BYTES = 256 * MB  # sum of the bodies of all requests that are being re
 MAX_IMAGES = 1024  # largest number in one request; without this limit, one request could take an hour
 MAX_CONNECTIONS = 256
 REQUESTS_AT_ONCE = 2  # requests that are answered at the same time; other requests wait until one is finished
+MAX_WAITING = 32  # complete requests that wait; with more, a client would get its answer sooner from another server
+RETRY_AFTER_SECONDS = 5
 # A client that sends nothing, or a byte now and then, loses its connection.
 SECONDS_PER_MB = 20.0  # for each MB of a body
 SECONDS_PER_REQUEST = 10.0  # for the line and the headers of a request
@@ -43,14 +48,11 @@ MAX_SENTENCE_CHARACTERS = 500
 CONTENT_TYPES = ("application/json", "text/csv")
 FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")  # the forms of a request in MLflow's JSON
 EXAMPLE = '{"inputs": {"image": [base64, …]}}'
+AGAIN = "send this request again later"
 JSON_HEADERS = [(b"content-type", b"application/json")]
 ERROR = 400
 TIMEOUT = 408
-# A grey PNG of 32 x 32 pixels, in base64.
-TEST_IMAGE = (
-    "iVBORw0KGgoAAAANSUhEUgAAACAAAAAgCAIAAAD8GO2jAAAAKElEQVRIx+3NQQEAAAQE"
-    "MCS/6Erw2wqsk9SnqWcCgUAgEAgEAoHgygK+PQHA8KPQsQAAAABJRU5ErkJggg=="
-)
+BUSY = 503
 
 
 class RefusedError(Exception):
@@ -61,11 +63,14 @@ class Guard:
     """An ASGI application that checks each request before it passes the request to MLflow's application.
 
     A request takes its turn only when its whole body has arrived. So slow clients do not block other clients.
+    `count_request` is called with the status of each answered request, and with the seconds that the request took.
     """
 
-    def __init__(self, app: Callable):
+    def __init__(self, app: Callable, count_request: Callable[[int, float], None]):
         self.app = app
+        self.count_request = count_request
         self.turns = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        self.waiting = 0
         self.held_bytes = 0
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -74,12 +79,13 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        started = time.monotonic()
         answer = _Answer()
         body = bytearray()
         try:
             kind = _content_type(scope)
             await self._read(receive, body)
-            async with self.turns:
+            async with self._turn():
                 images = await asyncio.to_thread(_images, body, kind)
                 # In its other forms, MLflow would give each short cell as much memory as the longest cell.
                 request = json.dumps({"dataframe_split": {"columns": ["image"], "data": images}}).encode()
@@ -92,7 +98,24 @@ class Guard:
             answer.refuse(ERROR, f"the request cannot be read: {type(error).__name__}: {error}")
         finally:
             self.held_bytes -= len(body)
+        self.count_request(answer.status, time.monotonic() - started)
         await answer.send(send)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait until the request may be answered. Raise RefusedError if too many other requests wait."""
+        if self.turns.locked() and self.waiting >= MAX_WAITING:
+            raise RefusedError(BUSY, f"{self.waiting} other requests wait for an answer; {AGAIN}")
+        self.waiting += 1
+        try:
+            await self.turns.acquire()
+        finally:
+            self.waiting -= 1
+
+        try:
+            yield
+        finally:
+            self.turns.release()
 
     async def _read(self, receive: Receive, body: bytearray) -> None:
         """Append the body of a request to `body`, or raise RefusedError.
@@ -131,7 +154,7 @@ class Guard:
             limit = MAX_BODY_BYTES // MB
             return RefusedError(413, f"the request is larger than {limit} MB; send fewer or smaller images at once")
         if self.held_bytes + len(chunk) > MAX_HELD_BYTES:
-            return RefusedError(503, "the server is reading too many other requests; send this request again later")
+            return RefusedError(BUSY, f"the server is reading too many other requests; {AGAIN}")
         return None
 
 
@@ -156,6 +179,8 @@ class _Answer:
         self.headers = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
         if status == TIMEOUT:
             self.headers.append((b"connection", b"close"))
+        elif status == BUSY:
+            self.headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
 
     async def send(self, send: Send) -> None:
         if self.status >= ERROR:
@@ -276,40 +301,11 @@ class Connection(H11Protocol):
             self.transport.abort()
 
 
-class NamedModel:
-    """A model for MLflow's application. Each of its answers names the model and its version."""
-
-    def __init__(self, model: Any, name: str, version: str):
-        self.metadata = model.metadata
-        self._model = model
-        self._names = {"model": name, "version": version}
-
-    def predict(self, data: Any, params: dict | None = None) -> Any:
-        """Return the model's answers, a pandas.DataFrame with one row per image.
-
-        `needs_review` is None in all rows if the model was registered without a review band.
-        """
-        answers = self._model.predict(data, params=params)
-        if "needs_review" not in answers:
-            answers["needs_review"] = None
-        return answers.assign(**self._names)
-
-
-def require_answer(model: NamedModel) -> None:
-    """End the process with a sentence if the model cannot classify the test image."""
-    try:
-        model.predict(pd.DataFrame({"image": [TEST_IMAGE]}))
-    except Exception as error:  # the model's own code can raise any error
-        sys.exit(
-            f"error: the model cannot classify a test image: {type(error).__name__}: {error}; serve another version"
-        )
-
-
-def server(app: Callable, host: str, port: int) -> uvicorn.Server:
+def server(app: Callable, host: str, port: int, count_request: Callable[[int, float], None]) -> uvicorn.Server:
     """Return the HTTP server of an application behind the guard. It does not listen yet."""
     return uvicorn.Server(
         uvicorn.Config(
-            Guard(app),
+            Guard(app, count_request),
             host=host,
             port=port,
             http=Connection,
@@ -320,15 +316,28 @@ def server(app: Callable, host: str, port: int) -> uvicorn.Server:
     )
 
 
-def main(folder: str, host: str, port: str, name: str, version: str) -> None:
-    """Load the model from its folder, and answer requests until the process is ended."""
+def main(folder: str, host: str, port: str, *names: str) -> None:
+    """Load the model from its folder, and answer requests until the process is ended.
+
+    Args:
+        folder: Folder of a model, as MLflow stores it.
+        host: Address to listen on.
+        port: Port to listen on.
+        names: Name and version of the model. Without them, the folder must be of a registered version.
+    """
+    from fastapi import Response
     from mlflow.pyfunc import load_model, scoring_server
 
-    model: Any = NamedModel(load_model(folder), name, version)  # MLflow uses only its metadata and its `predict`
-    require_answer(model)
-    app = scoring_server.init(model)
+    beside = runpy.run_path(str(Path(__file__).with_name("served_answers.py")))
+    name, version = names or beside["name_and_version"](folder)
+    named = beside["NamedModel"](load_model(folder), name, version)
+    beside["require_answer"](named)
+
+    metrics = beside["Metrics"](name, version)
+    app = scoring_server.init(beside["ObservedModel"](named, metrics))
     app.get("/ready")(lambda: {"model": name, "version": version})
-    server(app, host, int(port)).run()
+    app.get("/metrics")(lambda: Response(metrics.text(), media_type=metrics.content_type))
+    server(app, host, int(port), metrics.count_request).run()
 
 
 if __name__ == "__main__":

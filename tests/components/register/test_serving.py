@@ -1,6 +1,7 @@
 """The registered version served over HTTP, in an environment without this project."""
 
 import base64
+import hashlib
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from components.register.run import register_winner
 from components.shared.network import served_http
@@ -64,7 +66,7 @@ def server(winner, unchecked, tmp_path):
         version_folder("crack-classifier", "1") as folder,
         (tmp_path / "serve.log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-P", served_http.__file__, str(folder), "127.0.0.1", str(port), "crack-classifier", "1"],
+            [sys.executable, "-P", served_http.__file__, str(folder), "127.0.0.1", str(port)],
             cwd=elsewhere, env=environment, stdout=log, stderr=log,
         ) as process,
     ):  # fmt: skip
@@ -151,6 +153,37 @@ def test_every_form_of_request_gets_the_same_answer_and_a_wrong_one_gets_400(ser
         status, text = post(address, json.dumps(body).encode())
         assert (status, cause in text) == (400, True), text
     _check_hostile_requests(address, tiles[0], pid, tmp_path)
+    _check_metrics_and_log(address, tiles, expected, tmp_path)
+
+
+def _check_metrics_and_log(address, tiles, expected, tmp_path):
+    """Prometheus can read the metrics; the log has the sample_id and the P(crack) of each image, and no image."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=5) as response:
+        assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        families = {family.name: family for family in text_string_to_metric_families(response.read().decode())}
+    logged = (tmp_path / "serve.log").read_text()
+    lines = [json.loads(line) for line in logged.splitlines() if line.startswith("{")]
+
+    samples = {sample.name: sample.value for sample in families["crack_p_crack"].samples}
+    assert samples["crack_p_crack_count"] == len(lines)
+    statuses = {sample.labels["status"]: sample.value for sample in families["crack_requests"].samples}
+    assert statuses["200"] >= 12
+    assert statuses["400"] >= 100
+    (model,) = families["crack_model_info"].samples
+    assert model.labels == {"model": "crack-classifier", "version": "1"}
+
+    p_crack = dict(zip(map(sample_id, tiles), expected["p_crack"], strict=True))
+    assert [line["sha256"] for line in lines[:2]] == list(p_crack)
+    assert {line["sha256"] for line in lines} == set(p_crack)
+    for line in lines:
+        assert line["p_crack"] == pytest.approx(p_crack[line["sha256"]], abs=1e-5)
+    for image in tiles:
+        assert image[:40] not in logged
+
+
+def sample_id(image: str) -> str:
+    """The name that ingestion gives to an image file."""
+    return hashlib.sha256(base64.b64decode(image)).hexdigest()
 
 
 def _check_hostile_requests(address, good, pid, tmp_path):

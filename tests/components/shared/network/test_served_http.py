@@ -1,4 +1,4 @@
-"""The HTTP server of a model: what it adds to answers, and how it treats slow clients and many clients."""
+"""The HTTP server of a model: how it treats slow clients and many clients, and what it counts."""
 
 import asyncio
 import contextlib
@@ -8,55 +8,26 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
 from http.client import HTTPConnection
 
-import pandas as pd
 import pytest
 
 from components.shared.network import served_http
-from components.shared.network.served_http import Guard, NamedModel, require_answer, server
-
-ANSWERS = {"p_crack": [0.2, 0.9], "label": ["no_crack", "crack"], "threshold": 0.5, "novelty": 0.3}
-
-
-class LoadedModel:
-    """A model as MLflow loads it. Its answers are given."""
-
-    metadata = "what MLflow knows about the model"
-
-    def __init__(self, answers: dict):
-        self.answers = answers
-
-    def predict(self, data: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
-        return pd.DataFrame(self.answers)
-
-
-@pytest.mark.parametrize(("band", "expected"), [({"needs_review": [True, False]}, [True, False]), ({}, [None, None])])
-def test_every_answer_names_the_model_and_a_version_without_a_review_band_answers_null(band, expected):
-    named = NamedModel(LoadedModel(ANSWERS | band), "crack-classifier", "3")
-    found = named.predict(pd.DataFrame({"image": ["", ""]}), params=None)
-    assert found["needs_review"].tolist() == expected
-    assert list(found) == ["p_crack", "label", "threshold", "novelty", "needs_review", "model", "version"]
-    assert found[["model", "version"]].to_numpy().tolist() == [["crack-classifier", "3"]] * 2
-    assert named.metadata == LoadedModel.metadata
-
-
-def test_a_model_that_cannot_answer_is_not_served():
-    class Broken(LoadedModel):
-        def predict(self, data: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
-            raise ValueError("no weights")
-
-    require_answer(NamedModel(LoadedModel(ANSWERS), "crack-classifier", "3"))
-    with pytest.raises(SystemExit, match="cannot classify a test image: ValueError: no weights; serve another version"):
-        require_answer(NamedModel(Broken(ANSWERS), "crack-classifier", "3"))
+from components.shared.network.served_http import Guard, server
 
 
 class Application:
-    """An application that answers each request with its number of images, and counts the requests at once."""
+    """An application that answers each request with its number of images, and counts the requests at once.
+
+    It answers only while `open` is set.
+    """
 
     def __init__(self) -> None:
         self.running = 0
         self.most_running = 0
+        self.open = threading.Event()
+        self.open.set()
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http":
@@ -65,6 +36,7 @@ class Application:
         self.most_running = max(self.most_running, self.running)
         body = (await receive())["body"]
         await asyncio.to_thread(time.sleep, 0.02)
+        await asyncio.to_thread(self.open.wait, 20)
         self.running -= 1
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"8")]})
         await send({"type": "http.response.body", "body": b"%8d" % len(json.loads(body)["dataframe_split"]["data"])})
@@ -75,7 +47,8 @@ class Served:
 
     def __init__(self) -> None:
         self.application = Application()
-        self.server = server(self.application, "127.0.0.1", 0)
+        self.counted: list[tuple[int, float]] = []
+        self.server = server(self.application, "127.0.0.1", 0, lambda *request: self.counted.append(request))
         self.guard = self.server.config.app
         self.thread = threading.Thread(target=self.server.run)
         self.thread.start()
@@ -83,11 +56,15 @@ class Served:
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
 
     def post(self, body: bytes = b'{"inputs": ["A", "B"]}') -> tuple[int, str]:
+        status, text, _ = self.post_for_headers(body)
+        return status, text
+
+    def post_for_headers(self, body: bytes) -> tuple[int, str, Message]:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=20)
         with contextlib.closing(connection):
             connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
             response = connection.getresponse()
-            return response.status, response.read().decode()
+            return response.status, response.read().decode(), response.headers
 
     def send(self, start: bytes) -> socket.socket:
         """Open a connection, and send the start of a request."""
@@ -186,7 +163,7 @@ def test_a_slow_body_is_answered_if_each_mb_arrives_in_time(parts_per_mb, expect
     async def answer() -> None:
         asyncio.get_running_loop().time = lambda: now
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", b"application/json")]}
-        await Guard(Application())(scope, receive, send)
+        await Guard(Application(), lambda *_: None)(scope, receive, send)
 
     asyncio.run(answer())
     assert sent[0]["status"] == expected
@@ -199,11 +176,34 @@ def test_two_requests_are_answered_at_once_and_the_others_wait(served):
     assert served.application.most_running == served_http.REQUESTS_AT_ONCE
 
 
+def test_requests_beyond_those_that_may_wait_are_refused_at_once_and_later_answered(served, monkeypatch):
+    monkeypatch.setattr(served_http, "MAX_WAITING", 3)
+    served.application.open.clear()
+    with ThreadPoolExecutor(5) as pool:
+        accepted = [pool.submit(served.post) for _ in range(5)]
+        wait_until(lambda: (served.application.running, served.guard.waiting) == (2, 3))
+        status, text, headers = served.post_for_headers(b'{"inputs": ["A"]}')
+        assert (status, headers["Retry-After"]) == (503, str(served_http.RETRY_AFTER_SECONDS))
+        assert json.loads(text)["message"] == "3 other requests wait for an answer; send this request again later"
+        served.application.open.set()
+        assert [request.result() for request in accepted] == [(200, "       2")] * 5
+    assert served.post()[0] == 200
+
+
+def test_each_request_is_counted_with_its_status_and_the_time_that_it_took(served):
+    assert served.post()[0] == 200
+    assert served.post(b"no JSON")[0] == 400
+    statuses, seconds = zip(*served.counted, strict=True)
+    assert statuses == (200, 400)
+    assert seconds[0] >= 0.02  # the application's own time
+
+
 def test_bodies_beyond_the_memory_for_all_bodies_are_refused_until_there_is_room(served, monkeypatch):
     monkeypatch.setattr(served_http, "MAX_HELD_BYTES", 1000)
     with served.send(HEADERS + b" " * 999):
         wait_until(lambda: served.guard.held_bytes == 999)
-        status, text = served.post()
+        status, text, headers = served.post_for_headers(b'{"inputs": ["A", "B"]}')
         assert (status, "send this request again later" in text) == (503, True)
+        assert headers["Retry-After"] == str(served_http.RETRY_AFTER_SECONDS)
     wait_until(lambda: served.guard.held_bytes == 0)
     assert served.post()[0] == 200
