@@ -40,6 +40,7 @@ from components.ingest.sources.synthetic import draw_dataset
 from components.shared.data.shards import Member, write_shards
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import build_network, describe
+from components.shared.network.resize import Resize
 from components.shared.network.tiles import TileDataset
 from components.train.augmentation import build_augmentation
 from components.train.config import PAPER_AUGMENTATION, TrainConfig
@@ -239,8 +240,8 @@ def bench_decoding(size: int, rounds: int = 40, images: int = 32) -> None:
         rows = draw_tiles(Path(scratch), DRAWN_TILES)
         version = Path(scratch) / "version"
         contestants = {
-            "ours": TileDataset(rows, version, size, build_augmentation(AUGMENT)),
-            "stock": TileDataset(rows, version, size, build_augmentation(STOCK_AUGMENT)),
+            "ours": TileDataset(rows, version, Resize(size), build_augmentation(AUGMENT)),
+            "stock": TileDataset(rows, version, Resize(size), build_augmentation(STOCK_AUGMENT)),
             "timms": timms_loader(Path(scratch) / "files", size, images, 0, "cpu").dataset,
         }
         rates = pd.DataFrame(index=range(rounds), columns=list(contestants), dtype=float)
