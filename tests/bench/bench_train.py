@@ -95,14 +95,24 @@ class Plan(NamedTuple):
 class Contest:
     """The loops of one network on one device, each ready to take steps."""
 
-    def __init__(self, architecture: str, device: str, size: int, batch: int, rows: pd.DataFrame, folder: Path):
+    def __init__(
+        self,
+        architecture: str,
+        device: str,
+        size: int,
+        batch: int,
+        rows: pd.DataFrame,
+        folder: Path,
+        is_compiled: bool = False,
+    ):
         self.device = device
         self.batch = batch
         self.bf16 = pick_precision("auto", device) == "bf16"
 
         config = TrainConfig(
-            architecture=architecture, weights="none", steps=10**6, batch_size=batch, input_size=size, augment=AUGMENT
-        )
+            architecture=architecture, weights="none", steps=10**6, batch_size=batch, input_size=size, augment=AUGMENT,
+            compile=is_compiled,
+        )  # fmt: skip
         info = describe(architecture, "none", size, 1)
         task = Task(info, rows, rows, folder / "version", config, seed=1)
         fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if self.bf16 else "32-true")
@@ -115,6 +125,8 @@ class Contest:
         self.batches = iter(self.loop.batches)
 
         self.plain = build_network(info).to(device, memory_format=torch.channels_last).train()
+        if is_compiled:
+            self.plain.compile()
         self.optimizer = torch.optim.AdamW(self.plain.parameters(), fused=True)
 
         images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, device=device)
