@@ -102,8 +102,9 @@ def import_file(
         if (mean is None) != (std is None):
             raise InputError("only one of --mean and --std is given; give both or neither")
         fields = {"architecture": architecture, "mean": mean, "std": std, "interpolation": interpolation}
+        fields |= {"licence": licence, "source": source or file.name}
         try:
-            metadata = WeightsMetadata(**fields, licence=licence, source=source or file.name)
+            metadata = WeightsMetadata.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(f"--{first['loc'][0]}: {first['msg']} (got {first['input']})") from error
