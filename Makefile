@@ -138,6 +138,9 @@ bench-evaluate: $(READY) ## Measure how long the intervals of all metrics take
 bench-explain: $(READY) ## Compare KernelSHAP in batches with one call of the network per coalition
 	@$(BIN)/python -W ignore tests/bench/bench_explain.py
 
+gpu-report: $(READY) ## Measure and check everything on a GPU, as one table (FILE=build/gpu-report.md; SMALL=1 tries it on a CPU)
+	@$(BIN)/python -W ignore -m tests.bench.gpu_report $(if $(FILE),--out '$(FILE)') $(if $(SMALL),--small)
+
 bench-inspect: $(READY) ## Measure photos per minute and memory of an inspection; compare with a plain loop and the network alone
 	@$(BIN)/python -m tests.bench.bench_inspect
 

@@ -21,7 +21,6 @@ from components.shared.hashing import file_digest
 from components.shared.name_search import first_groups, groups_of
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import Network
-from components.shared.network.resize import resize
 from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import Calibration
 from components.shared.results.dossier import PROFILE
@@ -177,7 +176,7 @@ def _classify(network: Network, images: list[np.ndarray], precision: Precision) 
     device = network.mean.device
     bf16 = pick_precision(precision, device.type) == "bf16"
 
-    tiles = np.stack([resize(image, network.input_size) for image in images])
+    tiles = np.stack([network.resize(image) for image in images])
     channels_first = np.ascontiguousarray(tiles.transpose(0, 3, 1, 2))
     batch = torch.from_numpy(channels_first).to(device)
 

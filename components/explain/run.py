@@ -27,6 +27,7 @@ from components.shared.events import warn
 from components.shared.network.device import pick_device
 from components.shared.network.grad_cam import Cam, grad_cam
 from components.shared.network.network import Network
+from components.shared.network.resize import Resize
 from components.shared.network.saved_network import load_network, weights_digest
 from components.shared.network.tiles import decode_tile
 from components.shared.results.calibration import Calibration, read_calibration
@@ -83,7 +84,7 @@ def explain_model(
     def produce(folder: Path) -> None:
         reader = ShardReader(fetch_for_step(config, version))
         network = load_network(model, pick_device()).to(memory_format=torch.channels_last)
-        tiles = Tiles(version, reader, network.input_size)
+        tiles = Tiles(version, reader, network.resize)
         explain_network(network, decided, answers.clean("val"), tiles, deployed, config, seed, folder)
 
     reuse(Store(config.store), key, Path(out), produce)
@@ -92,16 +93,17 @@ def explain_model(
 class Tiles:
     """The images and masks of a data set version, at a network's input size."""
 
-    def __init__(self, manifest: Manifest, reader: ShardReader, size: int):
+    def __init__(self, manifest: Manifest, reader: ShardReader, resize: Resize):
         self.rows = manifest.table.set_index("sample_id")
         self.reader = reader
-        self.size = size
+        self.resize = resize
+        self.size = resize.size
 
     def images(self, sample_ids: pd.Series) -> torch.Tensor:
         """Return images, uint8 (N, 3, size, size)."""
         pixels = np.empty((len(sample_ids), self.size, self.size, 3), np.uint8)
         for index, sample_id in enumerate(sample_ids):
-            pixels[index] = decode_tile(self.file(sample_id), self.size)
+            pixels[index] = decode_tile(self.file(sample_id), self.resize)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
 
     def file(self, sample_id: str) -> bytes:

@@ -22,7 +22,6 @@ from PIL import Image
 from components.explain.intervals import mean_interval
 from components.shared.data.image import decode, jpeg_tables
 from components.shared.network.network import Network
-from components.shared.network.resize import resize
 from components.shared.results.calibration import Calibration
 from components.shared.results.measurements import Estimate, Measurement
 from components.shared.results.metrics import compute_metrics
@@ -232,11 +231,10 @@ def _scores(
     network: Network, calibration: Calibration, images: Sequence[Pixels], batch_size: int
 ) -> NDArray[np.float64]:
     """Return the calibrated P(crack) of images of any size."""
-    size = network.input_size
     scores = []
     with torch.inference_mode():
         for start in range(0, len(images), batch_size):
-            batch = np.stack([resize(image, size) for image in images[start : start + batch_size]])
+            batch = np.stack([network.resize(image) for image in images[start : start + batch_size]])
             logits = network(torch.from_numpy(batch).permute(0, 3, 1, 2).to(network.mean.device))
             logits = logits.float().cpu().numpy()
             scores.append(calibration.p_crack(logits[:, 0], logits[:, 1]))

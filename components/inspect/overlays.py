@@ -15,7 +15,7 @@ from components.shared.errors import InputError
 from components.shared.network.grad_cam import Cam, grad_cam
 from components.shared.network.grad_cam_families import find_target
 from components.shared.network.network import Network
-from components.shared.network.resize import resize
+from components.shared.network.resize import Resize
 
 LONGEST = 1600  # pixels of the longer side of an overlay
 JPEG_QUALITY = 85
@@ -89,7 +89,7 @@ def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], networ
     evidence = _evidence(network, [tiles[index] for index in range(len(findings))])
     drawings = []
     for index, cam_map in enumerate(evidence):
-        tile = resize(tiles[index], CLOSE_UP)
+        tile = Resize(CLOSE_UP)(tiles[index])
         drawings.append(np.concatenate([surroundings[index], _coloured(tile, cam_map)], axis=1))
     return drawings
 
@@ -101,7 +101,7 @@ def _surroundings(photo: Photo, side: int, finding: Finding) -> np.ndarray:
     top = int(np.clip(finding.peak[1] + side / 2 - extent / 2, 0, photo.height - extent))
     pixels = photo.rows(top, top + extent).pixels[:, left : left + extent]
 
-    drawing = np.array(resize(np.ascontiguousarray(pixels), CLOSE_UP))
+    drawing = np.array(Resize(CLOSE_UP)(np.ascontiguousarray(pixels)))
     scale = CLOSE_UP / extent
     corners = np.rint((np.array(finding.polygon) - (left, top)) * scale).astype(np.int32)
     cv2.polylines(drawing, [corners], True, COLOURS[finding.triage], 1, cv2.LINE_AA)
@@ -114,12 +114,11 @@ def _surroundings(photo: Photo, side: int, finding: Finding) -> np.ndarray:
 
 def _evidence(network: Network, tiles: list[np.ndarray]) -> np.ndarray:
     """Return a Grad-CAM map for the class crack of each tile, float32 (n, size, size), 0 to 1."""
-    size = network.input_size
-    inputs = torch.from_numpy(np.stack([resize(tile, size) for tile in tiles])).permute(0, 3, 1, 2)
+    inputs = torch.from_numpy(np.stack([network.resize(tile) for tile in tiles])).permute(0, 3, 1, 2)
     try:
         return grad_cam(network, Cam(find_target(network)), inputs.to(network.mean.device), True, batch_size=16)
     except InputError:  # the network has no layer that gives a map
-        return np.zeros((len(tiles), size, size), np.float32)
+        return np.zeros((len(tiles), network.input_size, network.input_size), np.float32)
 
 
 def _coloured(tile: np.ndarray, evidence: np.ndarray) -> np.ndarray:

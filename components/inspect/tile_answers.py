@@ -16,7 +16,6 @@ from components.shared.data.novelty import Novelty
 from components.shared.hashing import digest, file_digest
 from components.shared.network.device import pick_device
 from components.shared.network.network import Network
-from components.shared.network.resize import resize
 from components.shared.network.saved_network import load_network, weights_digest
 from components.shared.results.calibration import Calibration, read_calibration
 from components.shared.results.dossier import CALIBRATION, PROFILE
@@ -116,7 +115,7 @@ def _outputs_of(
 ) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
     """Return the logits (n, 2), the embeddings (n, d) and the features of a batch of tiles."""
     features = helper.submit(describe_images, batch)
-    inputs = torch.from_numpy(np.stack([resize(tile, network.input_size) for tile in batch]))
+    inputs = torch.from_numpy(np.stack([network.resize(tile) for tile in batch]))
     with torch.inference_mode():
         # The pixels already are in the order of channels_last.
         logits, embeddings = network.logits_and_embeddings(inputs.to(network.mean.device).permute(0, 3, 1, 2))

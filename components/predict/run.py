@@ -114,7 +114,7 @@ def run_network(
     device = pick_device()
     network = network.to(device).to(memory_format=torch.channels_last)
     use_bf16 = pick_precision(config.precision, device) == "bf16"
-    batches = loader(ViewDataset(rows, tiles, network.input_size), config.batch_size, config.workers)
+    batches = loader(ViewDataset(rows, tiles, network.resize), config.batch_size, config.workers)
 
     # TF32 keeps only 10 of the 23 bits of a float32's fraction, so answers in fp32 must not use it.
     no_tf32 = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)

@@ -9,7 +9,7 @@ import pandas as pd
 from components.predict.config import CorruptionConfig
 from components.predict.corruptions import corrupt
 from components.shared.data.image import decode
-from components.shared.network.resize import resize
+from components.shared.network.resize import Resize
 from components.shared.network.tiles import TileDataset
 
 CLEAN = {"corruption": "clean", "severity": 0}
@@ -43,8 +43,8 @@ class ViewDataset(TileDataset):
     corrupted by the camera and then scaled.
     """
 
-    def __init__(self, rows: pd.DataFrame, folder: Path, size: int):
-        super().__init__(rows, folder, size)
+    def __init__(self, rows: pd.DataFrame, folder: Path, resize: Resize):
+        super().__init__(rows, folder, resize)
         self._views = list(zip(rows["corruption"], rows["severity"].astype(int), rows["sample_id"], strict=True))
 
     def tile(self, index: int) -> np.ndarray:
@@ -52,7 +52,7 @@ class ViewDataset(TileDataset):
         family, severity, sample_id = self._views[index]
         if family == CLEAN["corruption"]:
             return super().tile(index)
-        return resize(corrupt(decode(self.read(index)), family, severity, sample_id), self.size)
+        return self.resize(corrupt(decode(self.read(index)), family, severity, sample_id))
 
 
 def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> bytes:
@@ -70,8 +70,8 @@ def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> byt
     cracks = rows[rows["label"] == 1]
     candidates = cracks if len(cracks) else rows
     chosen = candidates.sort_values("sample_id").head(1)
-    clean = ViewDataset(chosen.assign(**CLEAN), tiles, CELL).tile(0)
-    corrupted = ViewDataset(corrupted_views(chosen, config), tiles, CELL)
+    clean = ViewDataset(chosen.assign(**CLEAN), tiles, Resize(CELL)).tile(0)
+    corrupted = ViewDataset(corrupted_views(chosen, config), tiles, Resize(CELL))
 
     severities = sorted(config.severities)
     titles = ["clean"] + [f"severity {severity}" for severity in severities]

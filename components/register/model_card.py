@@ -13,7 +13,7 @@ import pandas as pd
 
 from components.shared.data.manifest import CLASSES, SPLITS, read_manifest, read_splits
 from components.shared.markdown import markdown_table
-from components.shared.network.network import ModelInfo
+from components.shared.network.model_info import ModelInfo
 from components.shared.network.saved_network import read_info
 from components.shared.results.calibration import read_calibration
 from components.shared.results.dossier import CALIBRATION, measurements_of, read_verdict
@@ -100,7 +100,8 @@ def model_card(
         "groups. A group contains all tiles of one photo, near duplicates and overlapping tiles. No group is in two "
         "splits.",
         _composition(table),
-        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} It started from "
+        f"The network is {info.architecture} at {info.input_size} px. {_tile_size(info)} Tiles are "
+        f"{info.preprocessing}. It started from "
         f"{info.initial_weights} and was trained with tuning {info.tuning} and seed {info.seed}. The splits are "
         f"`{info.split_digest[:12]}`. The answers were calibrated on the validation split with temperature "
         f"{calibration.temperature:.3g}. Pipeline job: `{job}`. The MLflow run of this model version has all "

@@ -21,7 +21,7 @@ from components.shared.data.image import ImageError, decode_filled, read_header
 from components.shared.data.image_features import describe_images
 from components.shared.data.manifest import CLASSES
 from components.shared.data.novelty import Novelty
-from components.shared.network.resize import resize
+from components.shared.network.resize import Resize
 from components.shared.network.saved_network import load_network
 from components.shared.results.calibration import read_calibration
 
@@ -63,7 +63,7 @@ class CrackClassifier(PythonModel):
         answers = []
         for first in range(0, len(cells), TILES_AT_ONCE):
             rows = range(first, min(first + TILES_AT_ONCE, len(cells)))
-            answers.append(self._answers([_image(row, cells[row], self.network.input_size) for row in rows]))
+            answers.append(self._answers([_image(row, cells[row], self.network.resize) for row in rows]))
         return pd.concat(answers, ignore_index=True)
 
     def _answers(self, images: list[tuple[np.ndarray, pd.DataFrame]]) -> pd.DataFrame:
@@ -85,7 +85,7 @@ class CrackClassifier(PythonModel):
         )
 
 
-def _image(row: int, cell: Any, size: int) -> tuple[np.ndarray, pd.DataFrame]:
+def _image(row: int, cell: Any, resize: Resize) -> tuple[np.ndarray, pd.DataFrame]:
     """Decode a cell of column `image`. Return the tile, uint8 (size, size, 3) RGB, and the image's features."""
     if isinstance(cell, list) and len(cell) == 1:  # some requests give a row as a list of its cells
         cell = cell[0]
@@ -101,7 +101,7 @@ def _image(row: int, cell: Any, size: int) -> tuple[np.ndarray, pd.DataFrame]:
         raise MlflowException.invalid_parameter_value(
             f"row {row} of the column image must be base64 of an image file (a path or a URL is never opened): {cause}"
         ) from error
-    return resize(image, size), describe_images([image])
+    return resize(image), describe_images([image])
 
 
 set_model(CrackClassifier())

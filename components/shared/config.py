@@ -32,6 +32,13 @@ def check_photo_pattern(pattern: str) -> str:
 
 # A regular expression. Its first capturing group matches the name of the photo that a tile was cut from.
 PhotoPattern = Annotated[str, AfterValidator(check_photo_pattern)]
+# How an image is scaled to a network's input size, unless it shrinks strongly.
+Interpolation = Literal["bilinear", "bicubic"]
+_Mean = Annotated[float, Field(ge=0, le=1)]
+_Deviation = Annotated[float, Field(gt=0, le=1)]
+# Mean and standard deviation of the RGB channels, on the scale 0 to 1.
+ChannelMeans = tuple[_Mean, _Mean, _Mean]
+ChannelDeviations = tuple[_Deviation, _Deviation, _Deviation]
 # Precision of a network's forward pass; "auto" uses bf16 if the device supports it.
 Precision = Literal["auto", "bf16", "fp32"]
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from components.shared.config import Precision, StepConfig
+from components.shared.config import ChannelDeviations, ChannelMeans, Interpolation, Precision, StepConfig
 
 
 def _check_one_transform(item: dict) -> dict:
@@ -80,7 +80,18 @@ class TrainConfig(StepConfig):
     weights_licence: str = Field(
         default="",
         description='licence of the weights, such as "apache-2.0"; it is ignored for weights on timm\'s hub if timm '
-        "names their licence",
+        "names their licence, or for a file that names its licence itself",
+    )
+    mean: ChannelMeans | None = Field(
+        default=None,
+        description="mean of the red, green and blue values (0 to 1) that the weights expect; None: what the weights "
+        "file says, or else what timm says about the architecture",
+    )
+    std: ChannelDeviations | None = Field(default=None, description="standard deviation, in the same way as mean")
+    interpolation: Interpolation | None = Field(
+        default=None,
+        description="how tiles are scaled to input_size, unless they shrink to less than two thirds; None: what the "
+        "weights file says, or else bilinear",
     )
     input_size: int = Field(default=224, ge=32, le=1024, description="height and width in pixels")
     tuning: str = Field(
@@ -188,6 +199,12 @@ class TrainConfig(StepConfig):
             raise ValueError("the training has no length: give either epochs or steps")
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}: give either epochs or steps")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_normalisation(self) -> "TrainConfig":
+        if (self.mean is None) != (self.std is None):
+            raise ValueError(f"mean is {self.mean} and std is {self.std}: give both or neither")
         return self
 
     @model_validator(mode="after")

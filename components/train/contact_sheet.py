@@ -25,7 +25,7 @@ def draw_contact_sheet(task: Task) -> bytes:
     labels = task.train["label"].to_numpy()
     cracks = np.flatnonzero(labels == 1)[:TILES_PER_CLASS]
     others = np.flatnonzero(labels == 0)[:TILES_PER_CLASS]
-    tiles = TileDataset(task.train, task.tiles, task.info.input_size)
+    tiles = TileDataset(task.train, task.tiles, task.info.resize)
     augment = build_augmentation(task.config.augment)
 
     rows = []

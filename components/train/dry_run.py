@@ -4,11 +4,12 @@ import os
 import shutil
 
 from components.shared.errors import InputError
-from components.shared.network.network import ModelInfo, build_network, describe, try_on_tiles
+from components.shared.network.model_info import ModelInfo
+from components.shared.network.network import build_network, describe, try_on_tiles
 from components.train.augmentation import check_augmentation
 from components.train.config import TrainConfig
 from components.train.frozen_layers import freeze
-from components.train.licence import checked_licence
+from components.train.licence import check_allowed, checked_licence
 from components.train.optimizer import make_optimizer
 
 # Settings that some architectures do not support. The error message shows their values.
@@ -27,6 +28,7 @@ def describe_network(config: TrainConfig, seed: int) -> ModelInfo:
         config.weights,
         config.input_size,
         seed,
+        {"mean": config.mean, "std": config.std, "interpolation": config.interpolation},
         dropout=config.dropout,
         stochastic_depth=config.stochastic_depth,
         tuning=config.tuning,
@@ -63,14 +65,15 @@ def try_network(info: ModelInfo, config: TrainConfig) -> ModelInfo:
     """Build the network in the same way as the training, run it on three tiles, and return its description.
 
     Raises:
-        InputError: The weights cannot be fetched or are not for this architecture, or the network cannot be built,
-            frozen or run with these settings.
+        InputError: The weights cannot be fetched, are not for this architecture or have a licence that is not allowed,
+            or the network cannot be built, frozen or run with these settings.
     """
     try:
         network = build_network(info).eval()
         freeze(network, config.tuning)
         make_optimizer(network, config)
         try_on_tiles(network)
+        check_allowed(network.info.weights_licence, config)
         return network.info
     except InputError:
         raise

@@ -101,13 +101,13 @@ class Loop:
             balanced=config.class_balance == "sampling",
             share=(device, devices),
         )
-        augmented = TileDataset(task.train, task.tiles, task.info.input_size, build_augmentation(config.augment))
+        augmented = TileDataset(task.train, task.tiles, self.network.resize, build_augmentation(config.augment))
         self.batches = loader(augmented, order, config.workers, devices)
 
         # Each device validates a part of the tiles. Validation needs no gradients. So if a number of tiles fits
         # into the memory in training, it also fits here.
         rows_of_this_device = task.val.iloc[device::devices]
-        not_augmented = TileDataset(rows_of_this_device, task.tiles, task.info.input_size)
+        not_augmented = TileDataset(rows_of_this_device, task.tiles, self.network.resize)
         val_batch_size = max(1, config.batch_size // (devices * self.record.parts))
         self.val_batches = loader(not_augmented, val_batch_size, config.workers, devices)
 

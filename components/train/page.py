@@ -43,7 +43,8 @@ def _summary(record: TrainingRecord, task: Task) -> str:
     passes = steps_done * config.batch_size / len(task.train)
 
     sentences = [
-        f"{config.architecture} at {config.input_size} px started from {task.info.initial_weights}.",
+        f"{config.architecture} at {config.input_size} px started from {task.info.initial_weights}. "
+        f"Tiles were {task.info.preprocessing}.",
         f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles. This is "
         f"{passes:.1f} times the training split of {len(task.train)} tiles.",
         f"The training took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, "

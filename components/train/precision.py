@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from components.shared.events import log
 from components.shared.hashing import digest
 from components.shared.network.device import count_devices, pick_precision
-from components.shared.network.network import ModelInfo, build_network
+from components.shared.network.model_info import ModelInfo
+from components.shared.network.network import build_network
 from components.shared.services.records import read_record, write_record
 from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 from components.train.config import TrainConfig

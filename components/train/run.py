@@ -14,7 +14,7 @@ from components.shared.data.versions import fetch_for_step
 from components.shared.errors import InputError
 from components.shared.events import inform, log
 from components.shared.network.device import count_devices, pick_device
-from components.shared.network.network import ModelInfo
+from components.shared.network.model_info import ModelInfo
 from components.shared.network.weights import known_digest
 from components.shared.reuse import MARKER, reuse, run_key
 from components.shared.services import mlflow_runs

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from components.shared.network.network import ModelInfo
+from components.shared.network.model_info import ModelInfo
 from components.train.config import TrainConfig
 
 

@@ -9,7 +9,7 @@ from components.shared.errors import InputError
 from pipelines.cli.options import Debug, reporting_errors
 
 commands = typer.Typer()
-weights = typer.Typer(help="Check files of pretrained weights.", no_args_is_help=True)
+weights = typer.Typer(help="Check and convert files of pretrained weights.", no_args_is_help=True)
 commands.add_typer(weights, name="weights")
 
 
@@ -60,4 +60,56 @@ def check(
         info = network.info
         tensors = len(network.backbone.state_dict())
         print(f"{file}: weights of {architecture}, {tensors} tensors, sha256 {info.weights_sha256}")
-        print(f"tiles are normalised with mean {info.mean} and std {info.std}")
+        print(f"tiles are {info.preprocessing}")
+
+
+@weights.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A state dict of PyTorch, a checkpoint of Lightning, or safetensors.")],
+    architecture: Annotated[str, typer.Option(help="Name of the architecture in timm, such as resnet50.")],
+    out: Annotated[Path, typer.Option(help="File to write. Its name ends in .safetensors.")],
+    mean: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Mean of red, green and blue (0 to 1) that the weights expect. Default: that of timm."),
+    ] = None,
+    std: Annotated[
+        tuple[float, float, float] | None, typer.Option(help="Standard deviation, in the same way as the mean.")
+    ] = None,
+    interpolation: Annotated[
+        str | None, typer.Option(help="How the images of the pretraining were scaled: bilinear or bicubic.")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, such as apache-2.0.")] = "",
+    source: Annotated[str, typer.Option(help="Where the weights come from. Default: the name of the file.")] = "",
+    prefix: Annotated[
+        str | None, typer.Option(help="Prefix of the names in the file, such as model. (with the dot). Default: found.")
+    ] = None,
+    input_size: Annotated[int, typer.Option(help="Height and width of the tiles, pixels.", min=32, max=1024)] = 224,
+    debug: Debug = False,
+) -> None:
+    """Convert a weights file of another program to a file that the setting `weights` accepts.
+
+    The new file has timm's names, and says which architecture, normalisation and licence the weights have. It is
+    checked like a file in `weights check`, and is written only if a training would accept it.
+    """
+    with reporting_errors(debug):
+        from pydantic import ValidationError
+
+        from components.shared.network.weights_import import import_weights
+        from components.shared.network.weights_metadata import WeightsMetadata
+
+        if not file.is_file():
+            raise InputError(f'weights file "{file}" does not exist; give the path of a file on this machine')
+        if (mean is None) != (std is None):
+            raise InputError("only one of --mean and --std is given; give both or neither")
+        fields = {"architecture": architecture, "mean": mean, "std": std, "interpolation": interpolation}
+        fields |= {"licence": licence, "source": source or file.name}
+        try:
+            metadata = WeightsMetadata.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"--{first['loc'][0]}: {first['msg']} (got {first['input']})") from error
+
+        done = import_weights(file, out, metadata, input_size, prefix)
+        print(f"{out}: weights of {architecture}, {done.tensors} tensors, sha256 {done.info.weights_sha256}")
+        print(f"the names were found {done.way}")
+        print(f"tiles are {done.info.preprocessing}; licence: {licence or 'not known; --licence records it'}")

@@ -134,7 +134,7 @@ def recipe(candidate: str, variant: str, weights: str, steps: int, size: int) ->
 def judge(folder: Path, rows: pd.DataFrame, tiles: Path) -> dict[str, float]:
     """Return AUROC and loss (nats, both classes with equal weight) of a saved model on the test photos."""
     network = load_network(folder)
-    data = TileDataset(rows, tiles, network.input_size)
+    data = TileDataset(rows, tiles, network.resize)
     with torch.inference_mode():
         logits = torch.cat([network(images) for images, _ in loader(data, 64, 0)])
 

@@ -40,6 +40,7 @@ from components.ingest.sources.synthetic import draw_dataset
 from components.shared.data.shards import Member, write_shards
 from components.shared.network.device import pick_device, pick_precision
 from components.shared.network.network import build_network, describe
+from components.shared.network.resize import Resize
 from components.shared.network.tiles import TileDataset
 from components.train.augmentation import build_augmentation
 from components.train.config import PAPER_AUGMENTATION, TrainConfig
@@ -94,14 +95,24 @@ class Plan(NamedTuple):
 class Contest:
     """The loops of one network on one device, each ready to take steps."""
 
-    def __init__(self, architecture: str, device: str, size: int, batch: int, rows: pd.DataFrame, folder: Path):
+    def __init__(
+        self,
+        architecture: str,
+        device: str,
+        size: int,
+        batch: int,
+        rows: pd.DataFrame,
+        folder: Path,
+        is_compiled: bool = False,
+    ):
         self.device = device
         self.batch = batch
         self.bf16 = pick_precision("auto", device) == "bf16"
 
         config = TrainConfig(
-            architecture=architecture, weights="none", steps=10**6, batch_size=batch, input_size=size, augment=AUGMENT
-        )
+            architecture=architecture, weights="none", steps=10**6, batch_size=batch, input_size=size, augment=AUGMENT,
+            compile=is_compiled,
+        )  # fmt: skip
         info = describe(architecture, "none", size, 1)
         task = Task(info, rows, rows, folder / "version", config, seed=1)
         fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed" if self.bf16 else "32-true")
@@ -114,6 +125,8 @@ class Contest:
         self.batches = iter(self.loop.batches)
 
         self.plain = build_network(info).to(device, memory_format=torch.channels_last).train()
+        if is_compiled:
+            self.plain.compile()
         self.optimizer = torch.optim.AdamW(self.plain.parameters(), fused=True)
 
         images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8, device=device)
@@ -239,8 +252,8 @@ def bench_decoding(size: int, rounds: int = 40, images: int = 32) -> None:
         rows = draw_tiles(Path(scratch), DRAWN_TILES)
         version = Path(scratch) / "version"
         contestants = {
-            "ours": TileDataset(rows, version, size, build_augmentation(AUGMENT)),
-            "stock": TileDataset(rows, version, size, build_augmentation(STOCK_AUGMENT)),
+            "ours": TileDataset(rows, version, Resize(size), build_augmentation(AUGMENT)),
+            "stock": TileDataset(rows, version, Resize(size), build_augmentation(STOCK_AUGMENT)),
             "timms": timms_loader(Path(scratch) / "files", size, images, 0, "cpu").dataset,
         }
         rates = pd.DataFrame(index=range(rounds), columns=list(contestants), dtype=float)

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from components.ingest.sources.synthetic_photo import draw_photo
-from components.shared.network.network import ModelInfo, Network
+from components.shared.network.model_info import ModelInfo
+from components.shared.network.network import Network
 
 
 class DarkPatches(nn.Module):

@@ -24,7 +24,7 @@ from components.shared.data.image import decode
 from components.shared.data.image_features import describe_images
 from components.shared.data.novelty import Novelty, embedding_limit
 from components.shared.network.network import Network, build_network, describe
-from components.shared.network.resize import resize
+from components.shared.network.resize import Resize
 from pipelines.registry.classify import FEWEST_TO_WARN, USUAL_SHARE_OF_STRANGE
 
 PIXELS = 64
@@ -107,7 +107,7 @@ def look_at(network: Network, images: list[np.ndarray]) -> Described:
 
 
 def _tensor(images: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack([resize(image, PIXELS) for image in images])).permute(0, 3, 1, 2)
+    return torch.from_numpy(np.stack([Resize(PIXELS)(image) for image in images])).permute(0, 3, 1, 2)
 
 
 def fit_novelty(network: Network, images: list[np.ndarray]) -> Novelty:

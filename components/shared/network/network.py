@@ -2,93 +2,29 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import timm
 import torch
-from pydantic import Field
 from timm.layers import PatchEmbed
 from torch import nn
 
-from components.shared.config import Config
-from components.shared.data.manifest import CLASSES
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
+from components.shared.network.model_info import ModelInfo
 from components.shared.network.pretrained import better_normalisation, create_pretrained, draw_natural_images
-from components.shared.network.weight_values import check_embeddings, shown_names
+from components.shared.network.resize import Resize
+from components.shared.network.weight_values import check_embeddings
 from components.shared.network.weights import check_weights, weights_file
+from components.shared.network.weights_metadata import read_metadata
 
 # A new head gets normally distributed weights with this standard deviation, and biases of 0. Every network family then
 # starts with a loss near ln 2. With timm's own heads, EfficientNet and MobileNet start with a loss near 5, and their
 # first gradients destroy pretrained weights.
 HEAD_DEVIATION = 0.01
-
-
-class ModelInfo(Config):
-    """The description of a network. It is enough to build the network again, except for the trained weights.
-
-    The file `model.json` contains these fields.
-
-    Attributes:
-        architecture: Name in timm, such as "resnet50".
-        classes: Names of the two logits, in their order.
-        weights: "none", "hub" (timm's default for the architecture), a file's path or s3://BUCKET/KEY.
-        weights_sha256: sha256 of the weights file. It is empty for "none". For "hub", it is empty until the weights are
-            loaded.
-        weights_licence: Licence of the pretrained weights, such as "apache-2.0". It is empty if it is not known.
-        weights_resampled: Names of the pretrained tensors that timm resampled to another size, such as position
-            embeddings. It is empty until the weights are loaded.
-        input_size: Height and width in pixels.
-        mean: Mean per RGB channel that the pretrained weights expect, on the scale 0 to 1.
-        std: Standard deviation per RGB channel, on the same scale.
-        dropout: Probability of dropout before the head.
-        stochastic_depth: Probability that training skips the deepest block. Earlier blocks are skipped less often.
-        tuning: The trained layers: "full", "head_only" or "last_N".
-        seed: Seed of the random weights: the weights of the head, or all weights if `weights` is "none".
-        dataset_digest: Digest of the data set version that the network was trained on.
-        split_digest: Digest of the splits that the network was trained on.
-        tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. It is None if
-            the network was trained before this was recorded.
-        tile_mm: Side of a training tile on the concrete, millimetres; None if unknown.
-    """
-
-    format_version: Literal[1] = 1
-    architecture: str
-    classes: tuple[str, str] = CLASSES
-    weights: str = "none"
-    weights_sha256: str = ""
-    weights_licence: str = ""
-    weights_resampled: tuple[str, ...] = ()
-    input_size: int = Field(ge=16)
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    dropout: float = 0.0
-    stochastic_depth: float = 0.0
-    tuning: str = "full"
-    seed: int = 0
-    dataset_digest: str = ""
-    split_digest: str = ""
-    tile_pixels: int | None = Field(default=None, gt=0)
-    tile_mm: float | None = Field(default=None, gt=0)
-
-    @property
-    def tile_side(self) -> int:
-        """Return the side of a training tile in pixels, or the network's input size if it was not recorded."""
-        return self.tile_pixels or self.input_size
-
-    @property
-    def initial_weights(self) -> str:
-        """Return in words from which weights the training started."""
-        if self.weights == "none":
-            return "random weights"
-        licence = self.weights_licence or "not known"
-        resampled = ""
-        if self.weights_resampled:
-            names = shown_names(list(self.weights_resampled))
-            resampled = f"; they were made for another input size, so timm resampled {names}"
-        return f"pretrained weights ({self.weights}, sha256 {self.weights_sha256[:12]}, licence: {licence}{resampled})"
 
 
 class Network(nn.Module):
@@ -118,6 +54,11 @@ class Network(nn.Module):
         return self.backbone(self.normalise(images))
 
     @property
+    def resize(self) -> Resize:
+        """Return the function that scales a tile to the network's input size."""
+        return self.info.resize
+
+    @property
     def heads(self) -> list[nn.Module]:
         """Return the heads: the layers from pooled features to logits. With several heads, the logits are averaged."""
         return find_heads(self.backbone)
@@ -134,14 +75,24 @@ class Network(nn.Module):
         return logits, received[0]
 
 
-def describe(architecture: str, weights: str, input_size: int, seed: int, **training: Any) -> ModelInfo:
-    """Return the description of a network, with the normalisation that its weights expect. No connection is opened.
+def describe(
+    architecture: str,
+    weights: str,
+    input_size: int,
+    seed: int,
+    preprocessing: Mapping[str, Any] = MappingProxyType({}),
+    **training: Any,
+) -> ModelInfo:
+    """Return the description of a network, with the normalisation of timm or of the user. No connection is opened.
+
+    When `build_network` loads the weights, it takes what the weights file says instead of timm's normalisation.
 
     Args:
         architecture: Name in timm.
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
         seed: Seed of the random weights, which are the weights that are not loaded.
+        preprocessing: What the user set of mean, std and interpolation. A value of None means not set.
         training: Further fields of `ModelInfo`, such as dropout and tuning.
 
     Raises:
@@ -155,12 +106,14 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
     published = timm.get_pretrained_cfg(architecture)
     if published:
         mean, std = published.mean, published.std
+    given = {name: value for name, value in preprocessing.items() if value is not None}
+    chosen = {"mean": tuple(mean), "std": tuple(std)} | given
     return ModelInfo(
         architecture=architecture,
         weights=weights,
         input_size=input_size,
-        mean=(mean[0], mean[1], mean[2]),
-        std=(std[0], std[1], std[2]),
+        **chosen,
+        given=tuple(given),
         seed=seed,
         **training,
     )
@@ -199,8 +152,32 @@ def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
 
     with weights_file(info.architecture, info.weights, info.weights_sha256) as path:
         info = info.model_copy(update={"weights_sha256": file_digest(path)})
+        info = _with_metadata(info, path)
         backbone, resampled = _create_pretrained(info, options, path)
         return Network(backbone, info.model_copy(update={"weights_resampled": resampled}))
+
+
+def _with_metadata(info: ModelInfo, path: Path) -> ModelInfo:
+    """Return the description of a network with what its weights file says about itself.
+
+    Raises:
+        InputError: The file says that it has weights of another architecture, or its metadata are not valid.
+    """
+    try:
+        metadata = read_metadata(path)
+        # timm's name may end in a tag that names the weights, such as resnet50.a1_in1k.
+        if metadata.architecture and metadata.architecture.split(".")[0] != info.architecture.split(".")[0]:
+            raise InputError(
+                f"the file says that it has weights of {metadata.architecture}; set architecture to "
+                f"{metadata.architecture}, or choose another file"
+            )
+    except InputError as error:
+        raise _unusable(info, error) from error
+
+    said = metadata.model_dump(include={"mean", "std", "interpolation"}, exclude=set(info.given), exclude_none=True)
+    if metadata.licence:
+        said["weights_licence"] = metadata.licence
+    return info.model_copy(update=said)
 
 
 def try_on_tiles(network: Network) -> None:
@@ -301,7 +278,7 @@ def _create_pretrained(info: ModelInfo, options: dict, path: Path) -> tuple[Any,
         raise InputError(
             f'weights "{info.weights}" expect images with {expected}, but {info.architecture} uses mean {info.mean} '
             f"and std {info.std}; choose the architecture that the weights were trained "
-            f"with{_sibling_hint(info.architecture)}"
+            f"with{_sibling_hint(info.architecture)}, or set mean and std"
         )
     return backbone, resampled
 

@@ -121,17 +121,16 @@ def create_pretrained(
     has_all_names = all(name in found for name in expected)
     unused = [name for name in found if name not in expected and "aux" not in name.lower()]
     if has_all_names and _count(found, unused) > LARGEST_UNUSED_SHARE * _count(found, list(found)):
-        raise InputError(_difference(expected, found))
+        raise InputError(difference(expected, found))
 
     try:
         backbone = create(_source(path, tensors))
         not_loaded = [name for name in _not_loaded(backbone, create, path, tensors) if name in expected]
     except (OSError, RuntimeError, KeyError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(_difference(expected, found) or str(error).splitlines()[0]) from error
+        raise InputError(difference(expected, found) or str(error).splitlines()[0]) from error
     if not_loaded:
         raise InputError(
-            _difference(expected, found)
-            or f"the file lacks {shown_names(not_loaded)}. Use weights of this architecture"
+            difference(expected, found) or f"the file lacks {shown_names(not_loaded)}. Use weights of this architecture"
         )
     resampled = [name for name in expected if name in found and expected[name].numel() != found[name].numel()]
     return backbone, tuple(resampled)
@@ -175,7 +174,7 @@ def _not_loaded(backbone: Any, create: Create, path: Path, tensors: Tensors) -> 
     ]
 
 
-def _difference(expected: Tensors, found: Tensors) -> str:
+def difference(expected: Tensors, found: Tensors) -> str:
     """Describe how a file's names and shapes differ from those of the architecture. Return "" if they are equal."""
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from components.shared.errors import InputError
 from components.shared.hashing import file_digest
-from components.shared.network.network import ModelInfo, Network, build_network
+from components.shared.network.model_info import ModelInfo
+from components.shared.network.network import Network, build_network
 
 WEIGHTS = "model.safetensors"
 INFO = "model.json"

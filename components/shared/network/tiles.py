@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from components.shared.data.image import decode
 from components.shared.data.shards import ShardReader
-from components.shared.network.resize import resize
+from components.shared.network.resize import Resize
 from components.shared.processors import count_processors
 
 # A function that takes an image (H, W, 3) uint8 and a seed. It returns an image of the same shape.
@@ -26,9 +26,9 @@ PREFETCHED_BATCHES = 2
 FEWEST_BATCHES_FOR_WORKERS = 4
 
 
-def decode_tile(data: bytes, size: int) -> np.ndarray:
+def decode_tile(data: bytes, resize: Resize) -> np.ndarray:
     """Decode an image file and return a tile (size, size, 3) uint8 RGB, for training, prediction and served models."""
-    return resize(decode(data), size)
+    return resize(decode(data))
 
 
 class TileDataset(Dataset):
@@ -39,15 +39,15 @@ class TileDataset(Dataset):
     Args:
         rows: Manifest rows (label, shard, offset, size), in the order of the items.
         folder: Folder of the fetched data set version.
-        size: Height and width in pixels.
+        resize: Scales a tile to the network's input size.
         augment: The function from `build_augmentation`; None if no tile is augmented.
     """
 
-    def __init__(self, rows: pd.DataFrame, folder: Path, size: int, augment: Augmentation | None = None):
+    def __init__(self, rows: pd.DataFrame, folder: Path, resize: Resize, augment: Augmentation | None = None):
         self.labels = rows["label"].to_numpy(np.int64)
         self.places = list(zip(rows["shard"], rows["offset"].astype(int), rows["size"].astype(int), strict=True))
         self.reader = ShardReader(folder)
-        self.size = size
+        self.resize = resize
         self.augment = augment
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class TileDataset(Dataset):
 
     def tile(self, index: int) -> np.ndarray:
         """Return a tile (size, size, 3) uint8 RGB, not augmented."""
-        return decode_tile(self.read(index), self.size)
+        return decode_tile(self.read(index), self.resize)
 
 
 def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = None, devices: int = 1) -> DataLoader:

@@ -17,6 +17,7 @@ from components.explain.run import MEASUREMENTS, PAGE, Tiles, explain_network
 from components.shared.data.manifest import make_manifest
 from components.shared.data.shards import Member, ShardReader, write_shards
 from components.shared.errors import InputError
+from components.shared.network.resize import Resize
 from components.shared.results.calibration import Calibration
 from components.shared.results.measurements import read_measurements
 
@@ -62,7 +63,7 @@ def make_tiles(folder, masked: bool = True, scale: int = 1) -> Tiles:
     table["surface"] = ["wall" if index % 2 else "deck" for index in range(40)]
     table["group_id"] = [f"photo{index // 4}" for index in range(40)]
     table["mask_id"] = table["sample_id"].where(table["mask_offset"].notna(), None)
-    return Tiles(make_manifest(table), ShardReader(folder), 64)
+    return Tiles(make_manifest(table), ShardReader(folder), Resize(64))
 
 
 def predict(network, tiles: Tiles, deaf_to: int = 0) -> pd.DataFrame:

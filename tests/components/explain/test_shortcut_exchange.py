@@ -16,7 +16,8 @@ from components.explain.shortcut_exchange import (
     with_sharpness,
 )
 from components.explain.shortcut_page import add_shortcuts
-from components.shared.network.network import ModelInfo, Network
+from components.shared.network.model_info import ModelInfo
+from components.shared.network.network import Network
 from components.shared.page import Page
 from components.shared.results.calibration import Calibration
 

@@ -14,7 +14,7 @@ from components.shared.data.image import decode
 from components.shared.data.shards import ShardReader
 from components.shared.data.versions import fetch
 from components.shared.network.network import build_network, describe
-from components.shared.network.resize import resize
+from components.shared.network.resize import Resize
 from components.shared.network.saved_network import save_network
 from components.shared.network.tiles import TileDataset
 from components.shared.results.predictions import read_predictions
@@ -48,7 +48,7 @@ def test_every_tile_gets_the_answers_of_both_networks(step, store, tmp_path):
         assert counts[condition].to_dict() == {"robustness": 16, "test": 16, "train": 30, "val": 16}
     test = predictions.clean("test")
     rows = manifest.table.set_index("sample_id").loc[test["sample_id"]]
-    dataset = TileDataset(rows, fetch(store, manifest, tmp_path / "cache"), 32)
+    dataset = TileDataset(rows, fetch(store, manifest, tmp_path / "cache"), Resize(32))
     images = torch.stack([dataset[index][0] for index in range(len(dataset))])
     with torch.inference_mode():
         logits, embeddings = network.logits_and_embeddings(images)
@@ -100,7 +100,7 @@ def test_the_robustness_suite_predicts_corrupted_views_after_fine_tuning_only(st
     place = manifest.table.set_index("sample_id").loc[row["sample_id"]]
     tiles = ShardReader(fetch(store, manifest, tmp_path / "cache"))
     image = decode(tiles.read(place["shard"], int(place["offset"]), int(place["size"])))
-    dark = resize(corrupt(image, "low_light", 5, row["sample_id"]), 32)
+    dark = Resize(32)(corrupt(image, "low_light", 5, row["sample_id"]))
     with torch.inference_mode():
         logits = network(torch.from_numpy(dark).permute(2, 0, 1)[None])[0]
     np.testing.assert_allclose(row[["logit_0", "logit_1"]].astype(float), logits, atol=1e-4)

@@ -92,7 +92,9 @@ def test_the_version_shows_its_card(winner, monkeypatch, unchecked):
         "serve --model models:/crack-classifier@champion",
         "| test | wall | 12 | 0 | 0.5000 [0.300, 0.700] | 0.9000 |",
         "| tiny | unknown | crack | 12 | 4 | 4 | 4 |",
-        "resnet10t at 32 px. The size of its training tiles was not recorded. It started from random weights",
+        "resnet10t at 32 px. The size of its training tiles was not recorded. Tiles are normalised with mean 0.485, "
+        "0.456, 0.406 and std 0.229, 0.224, 0.225, and scaled with bilinear interpolation. It started from random "
+        "weights",
         "There is no champion yet.",
         "✓ AUROC on test is 0.9, and must be at least 0.8.",
         "job: `job-7`",

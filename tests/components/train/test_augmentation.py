@@ -10,6 +10,7 @@ import pytest
 
 from components.predict.corruptions import FAMILIES
 from components.shared.errors import InputError
+from components.shared.network.resize import Resize
 from components.shared.network.tiles import TileDataset, loader
 from components.train.augmentation import build_augmentation, check_augmentation, transforms_for_tiles
 from components.train.batches import TrainingBatches
@@ -92,7 +93,7 @@ def test_another_process_makes_the_same_image():
 def test_the_number_of_workers_does_not_change_any_pixel(make_task):
     task = make_task()
     augment = build_augmentation(PAPER_AUGMENTATION)
-    tiles = TileDataset(task.train, task.tiles, 32, augment)
+    tiles = TileDataset(task.train, task.tiles, Resize(32), augment)
     batches = []
     for workers in (0, 2):
         order = TrainingBatches(task.train["label"].to_numpy(), 8, 4, seed=1)

@@ -20,9 +20,13 @@ COMMANDS = sorted(get_command(app).commands)
         (["leaks", "--workdir", "nowhere"], "workdir nowhere has no runs; `make run` or"),
         (
             ["compile", "--output", "x.yaml"],
-            "give one environment (dev, kind, local, paper, paper_as_run, prod) or one file with --params",
+            "give one environment (convnext, dev, dinov2, efficientnet, kind, local, paper, paper_as_run, prod) or one "
+            "file with --params",
         ),
-        (["compile", "nowhere", "--output", "x.yaml"], 'unknown environment "nowhere"; pipelines/params has dev'),
+        (
+            ["compile", "nowhere", "--output", "x.yaml"],
+            'unknown environment "nowhere"; pipelines/params has convnext',
+        ),
         (["submit", "prod", "--parameter", "seed"], '--parameter is "seed"; write it as key=value, such as seed=2'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

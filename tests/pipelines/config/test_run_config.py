@@ -243,7 +243,7 @@ def test_a_wrong_augmentation_is_found_before_a_run_starts(tmp_path):
         check_augmentations(config)
 
 
-@pytest.mark.parametrize("name", ["local", "dev", "paper", "paper_as_run", "prod"])
+@pytest.mark.parametrize("name", ["local", "dev", "dinov2", "paper", "paper_as_run", "prod"])
 def test_a_step_s_json_leaves_out_defaults_and_means_the_same(name):
     config = load_run_config(PARAMS / f"{name}.yaml", ["store=s3://other/place"])
     for section, field in RunConfig.model_fields.items():

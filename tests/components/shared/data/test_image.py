@@ -31,6 +31,7 @@ from components.shared.data.image import (
     read_header,
 )
 from components.shared.data.image_kinds import KINDS, passed_over
+from components.shared.network.resize import Resize
 from components.shared.network.tiles import decode_tile
 from pipelines.image_files import find_images
 from pipelines.registry.classify import Answer, classify
@@ -533,7 +534,7 @@ def test_no_process_is_started_for_an_eps_file_under_any_name(name: str, tmp_pat
     files = pd.DataFrame({"path": [name], "mask": None})
     found = examine(files, tmp_path, blank(1), IngestConfig())
     assert found["reason"].tolist() == ["not an image"]
-    for decoder in (decode, read_header, lambda data: decode_tile(data, 32)):
+    for decoder in (decode, read_header, lambda data: decode_tile(data, Resize(32))):
         with pytest.raises(ImageError, match="not an image"):
             decoder(eps())
     assert not ghostscript.exists()
@@ -579,7 +580,7 @@ def test_a_small_file_of_many_pixels_is_refused_before_it_is_decoded(bomb: bytes
     memory, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
 
     with pytest.raises(ImageError, match=r"too large: .*more than 178956970"):
-        decode_tile(bomb, 224)
+        decode_tile(bomb, Resize(224))
     found = examine(files, tmp_path, blank(1), IngestConfig())
     assert found["reason"].str.startswith("too large: ").all()
 

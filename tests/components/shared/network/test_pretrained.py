@@ -251,3 +251,9 @@ def test_the_command_checks_a_file(tmp_path):
     assert "NaN or infinite in layer2.0.conv1.weight" in wrong.stderr
 
     assert 'weights file "s3://bucket/key" does not exist' in check("s3://bucket/key").stderr
+
+
+def test_weights_of_the_other_framework_can_be_used_with_their_own_normalisation(lite0):
+    half = (0.5, 0.5, 0.5)
+    given = describe("efficientnet_lite0", str(lite0), 64, 3, {"mean": half, "std": half})
+    assert build_network(given).info.mean == half
