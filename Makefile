@@ -147,6 +147,9 @@ bench-inspect: $(READY) ## Measure photos per minute and memory of an inspection
 study-review: $(READY) ## Inspect drawn photos before and after one review round (minutes)
 	@$(BIN)/python tests/studies/study_review.py
 
+study-leaks: $(READY) ## Train under several groupings of the tiles, and show how much leaks inflate test numbers (minutes)
+	@$(BIN)/python tests/studies/study_leaks.py
+
 simulate: $(READY) ## Simulate how often verdicts are wrong and how often intervals contain the truth (takes minutes)
 	@for script in tests/simulate/simulate_*.py; do $(BIN)/python "$$script" || exit 1; done
 

@@ -18,6 +18,12 @@ class IngestConfig(StepConfig):
         description="regular expression on the file name; its first capturing group matches the name of the photo that "
         "the tile was cut from",
     )
+    group_by: Literal["names", "file order"] = Field(
+        default="names",
+        description="names: only names say which photo a tile is from; file order: neighbouring files that resemble "
+        "each other share a group too, in folders whose file numbers run photo by photo; the run stops if no folder's "
+        "numbers do",
+    )
     min_size: int = Field(default=32, ge=8, description="smallest width and height, pixels")
     max_pixels: int = Field(default=50_000_000, ge=1, description="largest width times height, pixels")
     max_unpacked: int = Field(default=100_000_000_000, ge=1, description="largest size of an unpacked archive, bytes")

@@ -57,6 +57,7 @@ class Found(NamedTuple):
         used_bits: The number of bits that the image was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
+        red, blue: Mean of the red (blue) levels minus the mean of the green levels, -255 to 255.
         file_size: Bytes.
         phash: Perceptual hash, 16 hex characters.
     """
@@ -74,6 +75,8 @@ class Found(NamedTuple):
     brightness: float = 0.0
     contrast: float = 0.0
     darkest: float = 0.0
+    red: float = 0.0
+    blue: float = 0.0
     file_size: int = 0
     phash: str | None = None
 
@@ -174,6 +177,7 @@ def _measure_file(config: IngestConfig, file: File) -> Found:
     if config.overlap is not None:
         file.landmarks[:] = find_landmarks(grey)
     brightness, contrast, darkest = _grey_levels(grey)
+    mean_red, mean_green, mean_blue, _ = cv2.mean(image)
     return Found(
         reason=None,
         sample_id=hashlib.sha256(data).hexdigest(),
@@ -188,6 +192,8 @@ def _measure_file(config: IngestConfig, file: File) -> Found:
         brightness=brightness,
         contrast=contrast,
         darkest=darkest,
+        red=mean_red - mean_green,
+        blue=mean_blue - mean_green,
         file_size=len(data),
         phash=perceptual_hash(file.thumbnail),
     )

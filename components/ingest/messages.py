@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from components.ingest.file_order_page import say_file_order
 from components.shared.data.scaling_note import scaling_note
 from components.shared.events import inform, warn
 
@@ -24,13 +25,7 @@ def say(report: dict[str, Any]) -> None:
         )
     if report["scaled_from"]:
         inform(scaling_note("images", report["scaled_from"]))
-    for hint in report["file_order"]:
-        warn(
-            f"{hint['source']}: the file numbers in the folder {hint['folder'] or '.'} may run photo by photo, because "
-            f"neighbours resemble each other (ratio {hint['ratio']:.2f}, p = {hint['p']:.3f}). Without the names of "
-            "the photos, tiles of one photo can be in several splits; name the photos with ingest.group_pattern or in "
-            "the column group of a table"
-        )
+    say_file_order(report["file_order"])
     for sentence in report["joined_too_much"]:
         warn(sentence)
     if report["overlaps_with_both_labels"]:

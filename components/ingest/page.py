@@ -9,7 +9,7 @@ import pandas as pd
 
 from components.ingest.corrected_labels import Corrected
 from components.ingest.corrections_page import corrections_content, show_corrections
-from components.ingest.file_order import MAX_P, file_order_hints
+from components.ingest.file_order_page import show_file_order
 from components.ingest.grouping import Selection
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.mosaic import MOSAIC_COLUMNS, mosaic, show_largest
@@ -38,7 +38,12 @@ PREDICTORS = {
 
 
 def report_content(
-    sources: list[Source], selection: Selection, corrected: Corrected, refused: pd.DataFrame, digest: str
+    sources: list[Source],
+    selection: Selection,
+    corrected: Corrected,
+    refused: pd.DataFrame,
+    order_hints: list[dict[str, Any]],
+    digest: str,
 ) -> dict[str, Any]:
     """Return the content of report.json.
 
@@ -47,6 +52,7 @@ def report_content(
         selection: The data set's images, and the files that are not part of the data set.
         corrected: What people's answers changed.
         refused: Table (source, path, reason) of the refused files.
+        order_hints: The folders whose file numbers run photo by photo, from `group_by_order`.
         digest: The data set version's digest.
     """
     images = selection.images
@@ -72,7 +78,7 @@ def report_content(
         **corrections_content(corrected, images["sample_id"], quarantine),
         "sources": [_source_report(source, selection, refused) for source in sources],
         "shortcuts": audit_shortcuts(images),
-        "file_order": file_order_hints(images),
+        "file_order": order_hints,
         "quarantine": quarantine.to_dict("records"),
         "copies": selection.copies.to_dict("records"),
     }
@@ -134,7 +140,7 @@ def write_page(
     _show_samples(page, selection.images, read)
     _show_near_duplicates(page, selection, read)
     show_overlaps(page, report, selection, read)
-    _show_file_order(page, report["file_order"])
+    show_file_order(page, report["file_order"], selection, read)
     _show_quarantine(page, report["quarantine"], conflict_pairs, len(selection.conflict_pairs))
     page.write(path)
 
@@ -230,23 +236,6 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
         "images that it was trained on."
     )
     show_largest(page, "sets of near duplicates", clusters, list(map(len, clusters)), read)
-
-
-def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
-    if not hints:
-        return
-    page.heading("File numbers that may run photo by photo")
-    page.text(
-        "In these folders, a tile resembles the next file much more than a random file of the folder. So the file "
-        "numbers may run photo by photo. The ratio is the distance of neighbours divided by the distance of random "
-        f"files (1: no difference). The value p is the result of a permutation test (at most {MAX_P:g} here). We do "
-        "not form groups from this. If you know where a photo begins, name the photos with `ingest.group_pattern`, or "
-        "in the column `group` of a table. Otherwise, tiles of one photo can be in several splits."
-    )
-    rows = [
-        [hint["source"], hint["folder"], hint["files"], f"{hint['ratio']:.2f}", f"{hint['p']:.3f}"] for hint in hints
-    ]
-    page.table(["source", "folder", "tested tiles", "ratio", "p"], rows, "Order of the files")
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:

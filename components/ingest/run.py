@@ -28,6 +28,7 @@ from components.ingest.findings_index import FindingsIndex
 from components.ingest.grouping import Selection, select
 from components.ingest.label_conflicts import QUARANTINE_COLUMNS
 from components.ingest.messages import say, say_source
+from components.ingest.neighbour_groups import group_by_order
 from components.ingest.overlap_search import OverlapSearch
 from components.ingest.packing import ImageReader, SourceFiles, pack, with_known_places
 from components.ingest.page import ConflictPair, report_content, write_page
@@ -192,6 +193,7 @@ def _make(
         given=accepted["sample_id"],
         search=_overlap_search(store, sources, with_known_places(corrected.images, earlier.places), thumbnails, config),
     )
+    selection, order_hints = group_by_order(selection, set(earlier.groups.groups["group_id"]), config)
     _warn_about("in quarantine", pd.concat([selection.conflicts, selection.between_groups, corrected.quarantined]))
     check_enough(selection.images, corrected.images, config.min_images)
 
@@ -206,7 +208,7 @@ def _make(
         packing = pool.submit(pack, store, sources, new, scratch / "shards")
         indexing = pool.submit(_keep_findings, sources, indexes, files, thumbnails)
 
-        report = report_content(sources, selection, corrected, refused, digest)
+        report = report_content(sources, selection, corrected, refused, order_hints, digest)
         reports.mkdir()
         (reports / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
         shown = selection.conflict_pairs[:MAX_CONFLICT_PAIRS_SHOWN]

@@ -30,7 +30,7 @@ from components.shared.hashing import digest, file_digest
 from components.shared.services.records import read_record, write_record
 from components.shared.services.store import DamagedObjectError, MissingObjectError, Store
 
-FORMAT = 8  # increase this number when the fields or the meaning of the records change
+FORMAT = 9  # increase this number when the fields or the meaning of the records change
 PARAMETERS_WITHOUT_EFFECT_ON_FINDINGS_AND_GROUPS = ("layout", "max_unpacked", "max_refused", "min_images")
 HOW_TO_REPAIR = (
     "restore it from a backup of the store. Without a backup, set store to a new place, because an ingestion "

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable
 
 # Ingestion names a group after its photo. If the photo is not known, the name of the group is the sha256 of a tile.
-UNKNOWN_PHOTO = re.compile("[0-9a-f]{64}")
+# If neighbouring files were joined (`ingest.group_by: file order`), NEIGHBOURS stands before the sha256.
+NEIGHBOURS = "neighbours-"
+UNKNOWN_PHOTO = re.compile(f"({NEIGHBOURS})?[0-9a-f]{{64}}")
 
 
 def count_unknown_photos(group_ids: Iterable[str]) -> int:
@@ -28,6 +30,16 @@ def interval_note(group_ids: Iterable[str]) -> str:
     which = "All groups" if unknown == len(groups) else f"{unknown:,} of the {len(groups):,} groups"
     return (
         f"{which} of the test split are not photos, because the data do not name their photos. Every interval is "
-        "computed from groups of near duplicates, not from photos, so it may be too narrow. `ingest.group_pattern` "
+        f"computed from groups of {_kinds(groups)}, not from photos, so it may be too narrow. `ingest.group_pattern` "
         "reads the photo from the file name."
+    )
+
+
+def _kinds(groups: set[str]) -> str:
+    neighbours = sum(group.startswith(NEIGHBOURS) for group in groups)
+    if neighbours == 0:
+        return "near duplicates"
+    return (
+        "near duplicates and of neighbouring files that resemble each other (`ingest.group_by: file order`; "
+        f"{neighbours:,} groups, each of them probably a photo or a part of one)"
     )
