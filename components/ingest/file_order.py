@@ -119,7 +119,8 @@ def resembling_neighbours(embedding: NDArray[np.float64]) -> tuple[NDArray[np.bo
     Source: Storey, "A direct approach to false discovery rates", JRSS B 2002, with the share of true null hypotheses
         set to 1, so the wrong share is overestimated.
     """
-    lags = np.unique(np.linspace(*(share * len(embedding) for share in FAR_APART), DISTANCES_APART).astype(int))
+    nearest, farthest = FAR_APART[0] * len(embedding), FAR_APART[1] * len(embedding)
+    lags = np.unique(np.linspace(nearest, farthest, DISTANCES_APART).astype(int))
     chance = np.sort(np.concatenate([_distances(embedding, lag) for lag in lags.tolist()]))
     own = _distances(embedding, 1)
 
