@@ -53,4 +53,4 @@ def first_groups(pattern: str, names: Sequence[str]) -> list[str | None]:
 
     The arguments and the error are those of `groups_of`. A text is None if the pattern does not match the name.
     """
-    return [groups and groups[0] for groups in groups_of(pattern, names)]
+    return [groups[0] if groups else None for groups in groups_of(pattern, names)]
