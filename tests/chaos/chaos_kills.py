@@ -225,6 +225,7 @@ def main() -> int:
     options = parser.parse_args()
     rng = random.Random(options.seed)
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
     table = Table(title="Killed at random moments, started again", title_justify="left")
     for title in ("killed", "kills", "what was wrong at the end"):
