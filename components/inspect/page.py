@@ -143,7 +143,10 @@ def _photo_card(photo: InspectedPhoto, record: PhotoRecord, folder: Path) -> dic
 
 
 def _cards(name: str, cards: list[dict[str, Any]], width: str, on_paper: int) -> str:
-    """Return the HTML of some cards. If they are of several kinds, a filter shows one kind at a time."""
+    """Return the HTML of cards. Each card shows a finding or a photo.
+
+    If the cards have different triages (`kind`), a filter shows one triage at a time.
+    """
     kinds = [card["kind"] for card in cards]
     options = {kind: f"{text} ({kinds.count(kind)})" for kind, text in TRIAGE_TEXTS.items() if kind in kinds}
     template = templates(TEMPLATES).get_template("cards.html")

@@ -1,4 +1,4 @@
-"""Inspect one photo: classify its tiles, blend the answers into a crack map, and join its regions into findings."""
+"""Inspect one photo: classify its tiles, blend the answers into a crack map, and read the findings from this map."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ class Place:
     Attributes:
         facts: What the camera wrote into the file.
         georeference: The position of each pixel on the Earth; None if it is unknown.
-        scale: Millimetres of concrete per pixel, and how they were found.
-        note: A notice about the georeference for the reader of the results; "" if there is none.
+        scale: Millimetres of concrete per pixel, and how this scale was found.
+        note: Why the georeference in the file is not supported; "" in all other cases.
     """
 
     facts: PhotoFacts
@@ -140,7 +140,7 @@ def _named(stem: str, overlay: np.ndarray, close_ups: list[np.ndarray]) -> dict[
 
 
 def _facts_of_model(model: Model) -> dict[str, Any]:
-    """Return the fields of the record about the model version."""
+    """Return those fields of the record that describe the model version."""
     return {
         "model": model.name,
         "version": model.version,
@@ -150,7 +150,7 @@ def _facts_of_model(model: Model) -> dict[str, Any]:
 
 
 def _facts_of_place(place: Place, findings: list[Finding]) -> dict[str, Any]:
-    """Return the fields of the record about the camera, the scale and the position on the Earth."""
+    """Return those fields of the record that describe the camera, the scale and the position on the Earth."""
     positions = []
     if place.georeference is not None:
         positions = [tuple(place.georeference.positions(finding.polygon)) for finding in findings]
@@ -190,7 +190,7 @@ def _classify(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None
 
 
 def _counts(tiles: pd.DataFrame, has_band: bool) -> dict[str, Any]:
-    """Return the fields of the record that count tiles, and the largest P(crack)."""
+    """Return those fields of the record that contain a number of tiles or the largest P(crack)."""
     number = tiles["triage"].value_counts()
     return {
         "tiles": len(tiles),

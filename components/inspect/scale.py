@@ -49,7 +49,8 @@ def find_scale(
 
     Args:
         given: Scale that the user gave, millimetres of concrete per pixel; None if the user gave none.
-        distance: Metres between the camera and the concrete, which should be parallel to the sensor; None if unknown.
+        distance: Metres between the camera and the concrete; None if unknown. The surface of the concrete should be
+            parallel to the sensor.
         facts: What the camera wrote: focal length and pixel pitch.
         georeference: Georeference of an orthomosaic; None if the photo has none.
         width: Width of the photo, pixels.

@@ -139,10 +139,10 @@ class TiffRows:
 
 
 class _Segments:
-    """The strips or TIFF tiles of a TIFF page. The segments of the rows that were read last are in memory."""
+    """The segments (strips or TIFF tiles) of a TIFF page. The segments of the latest call of `rows` stay in memory."""
 
     def __init__(self, file: TiffFile, page: TiffPage | Any, missing: float):
-        """Prepare to read a page. `missing` is the value of the pixels in segments that the file does not store."""
+        """Prepare to read a page. A file can omit segments. The pixels of these segments get the value `missing`."""
         self._file = file
         self._page = page
         self._missing = np.uint8(missing)

@@ -87,7 +87,7 @@ def _starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
 
 
 def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
-    """Yield the tiles, row by row. Only the rows of the photo that a row of tiles needs are in memory."""
+    """Yield the tiles, row by row. Only the pixels of one row of tiles are in memory at a time."""
     for row, top in enumerate(grid.tops):
         pixels, empty = photo.rows(top, top + grid.side)
         shows_nothing = cv2.inRange(pixels, BLACK, BLACK) > 0
@@ -102,9 +102,9 @@ def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
 def without_data(empty: np.ndarray) -> np.ndarray:
     """Return which tiles show too little to be classified, bool (rows, columns).
 
-    These are the tiles that are more than half empty. A neighbour of such a tile also shows too little if it is more
-    than a tenth empty, because it shows the border of an orthomosaic. A few black pixels elsewhere, such as the inside
-    of a crack, change nothing.
+    A tile shows too little if more than half of it is empty. Next to such a tile is the border of an orthomosaic.
+    There, a tile shows too little if more than a tenth of it is empty. Elsewhere, a few black pixels change nothing.
+    They can be the inside of a crack.
 
     Args:
         empty: Share of empty pixels of each tile, float (rows, columns), 0 to 1.

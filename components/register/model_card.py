@@ -135,7 +135,10 @@ def _held_out(rows: Measurements, names: Iterable[str]) -> list[list[str]]:
 
 
 def _triage_table(rows: Measurements) -> str:
-    """Return the review share and the missed share of the splits; "" if they were not measured."""
+    """Return a table: which share of the tiles needs review, and which share of the cracks is below the review band.
+
+    The table has a column for each split. The result is "" if the shares were not measured.
+    """
     if rows.find(REVIEW_SHARE) is None:
         return ""
     return markdown_table(["", "test", "robustness"], _held_out(rows, (REVIEW_SHARE, MISSED_SHARE)))

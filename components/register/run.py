@@ -193,7 +193,7 @@ def _make_challenger(name: str, version: str, job: str) -> None:
 
     If this job registered `version`, the newest checked version gets the alias. The newest version may be from another
     run that registers at the same time. If an earlier job registered `version`, then `version` itself gets the
-    alias, because it has just won a newer run.
+    alias, because it is also the winner of this job.
     """
     client = mlflow_runs.client()
     if client.get_model_version(name, version).tags.get(mlflow_runs.JOB) != job:

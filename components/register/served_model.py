@@ -48,9 +48,12 @@ class CrackClassifier(PythonModel):
             params: Not used.
 
         Returns:
-            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack"), threshold (0 to 1), novelty
-            (from 0; above 1, the image is unlike the training images, and the answer is not reliable) and needs_review
-            (whether a person must look at the image; None if the model has no review band).
+            One row per image, with these columns:
+            p_crack: calibrated, 0 to 1.
+            label: "crack" or "no_crack".
+            threshold: smallest P(crack) that gets the label "crack", 0 to 1.
+            novelty: at least 0. Above 1, the image is unlike the training images, and the answer is not reliable.
+            needs_review: whether a person must look at the image. None if the model has no review band.
 
         Raises:
             MlflowException: There is no row, or a row is not base64 of a complete image file, or an image has more

@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True)
 class WrongAnswers:
-    """The wrong answers to the test tiles with one label.
+    """A candidate's wrong answers to test tiles. All these tiles have the same label, "crack" or "no crack".
 
     Attributes:
         asked: Number of test tiles with this label.

@@ -99,8 +99,8 @@ def write_report(
 
     Args:
         findings: The findings of the run.
-        pages: Heading in the report -> path of the page to include under this heading, in the order of the report. The
-            pages concern all candidates.
+        pages: Pages about all candidates: heading in the report -> path of the page that comes below this heading. The
+            report has the headings in the same order.
         title: The report's heading.
         page_path: File to write: the report as one self-contained HTML document.
         summary_path: File to write: the summary as JSON. `findings.summarise` describes its content.

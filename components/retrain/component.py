@@ -9,7 +9,7 @@ from components.container_images import container_image
 def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
     """Start the newest version of the pipeline crack-training, once for each period of drift.
 
-    The run note of the training is the reason that the drift check gives.
+    The run note of the training contains the reason from the drift check.
 
     Args:
         verdict: JSON file with the result of the drift check.

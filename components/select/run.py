@@ -16,7 +16,7 @@ from components.shared.services.store import Store
 
 @dataclass(frozen=True)
 class Score:
-    """The numbers of a candidate that the rule compares.
+    """One candidate's numbers. The rule compares them with the numbers of the other candidates.
 
     Attributes:
         score: The number that decides: the metric's value, or the lower end of its interval (`SelectConfig.on`).
@@ -98,7 +98,7 @@ def _pick(scores: dict[str, Score], tie: float) -> str | None:
 
 
 def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
-    """Return the best candidate and all candidates whose score is at most `tie` lower."""
+    """Return the candidates whose score is at least the best score minus `tie`. The best candidate is included."""
     best = max(found.score for found in scores.values())
     return {name: found for name, found in scores.items() if found.score >= best - tie}
 

@@ -35,9 +35,9 @@ def agreement(area: NDArray[np.float32], template: NDArray[np.float32], least: f
 def least_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """Return the lowest correlation of the parts of an area: its four quarters, and its weak structures.
 
-    Two cuts of one photo agree everywhere. Two cracks of a similar shape agree only where they are, so we correlate
-    each quarter. Two pairs of parallel joints can agree in each quarter, so we also correlate the concrete between
-    strong structures.
+    If two tiles show the same place, they agree everywhere. If they show different cracks of a similar shape, they
+    agree only along the cracks, so we correlate each quarter. If both tiles show a pair of parallel joints, all
+    quarters can agree. So we also correlate the concrete between strong structures.
 
     Args:
         first, second: float32 (H, W), the fine structure of the area in each of the two tiles.

@@ -164,9 +164,9 @@ def check_no_empty_pixels(data: bytes) -> None:
 
 
 def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
-    """Find the pixels that show nothing: transparent pixels, and pixels that a TIFF file marks as without data.
+    """Find the pixels that show nothing: transparent pixels, and pixels that have no data.
 
-    A TIFF file marks them by a mask, or by a value that means "no data".
+    A TIFF file marks pixels without data by a mask, or by a value that means "no data".
 
     Returns:
         bool (H, W), upright. None if the file has no transparency and does not mark pixels as without data.

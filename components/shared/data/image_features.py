@@ -38,7 +38,7 @@ NOISE_KERNEL_NORM = 6
 
 
 def describe_images(images: Iterable[np.ndarray]) -> pd.DataFrame:
-    """Return one row of FEATURES, float64, for each image, uint8 (H, W, 3) RGB, in order."""
+    """Return the FEATURES of images as float64, one row for each image, in order. Images are uint8 (H, W, 3) RGB."""
     return pd.DataFrame([describe_image(image) for image in images], columns=list(FEATURES), dtype=float)
 
 

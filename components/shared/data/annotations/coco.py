@@ -139,7 +139,7 @@ def _decompressed(encoded: str, where: str) -> NDArray[np.int64]:
 
     Each number is written in groups of five bits, the lowest group first. A sixth bit of a group says that another
     group follows. The highest of the five bits in the last group is the sign. The first three numbers are lengths. Each
-    later number is the difference between its length and the length two places before.
+    later number is a difference: add it to the length two places before to get the next length.
     """
     counts: list[int] = []
     value, shift = 0, 0

@@ -1,7 +1,7 @@
 """Read files in the format "CVAT for images 1.1", with tags, boxes, polygons, polylines and masks.
 
-Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A polyline needs an attribute `width`, in pixels. The
-runs of a mask go along the rows of its rectangle. The rotation of a box is clockwise, around its centre.
+Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A polyline needs an attribute `width`, in pixels. A
+mask is stored as run lengths along the rows of its rectangle. The rotation of a box is clockwise, around its centre.
 """
 
 from collections.abc import Mapping

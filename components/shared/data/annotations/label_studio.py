@@ -119,7 +119,7 @@ def image_of(task: dict[str, Any], where: str) -> str:
 
 
 def path_in(address: str) -> str:
-    """Return the path of the file that an address in Label Studio names.
+    """Return the path of a file, given the address of the file in Label Studio.
 
     The address is a URL, or a path in Label Studio's local storage (`/data/local-files/?d=PATH`).
     """
@@ -144,9 +144,10 @@ def marks_of(task: dict[str, Any], where: str) -> list[PersonsMarks]:
 
 
 def _one_of(marks: list[PersonsMarks]) -> PersonsMarks:
-    """Return the annotation that counts: the only one, or the only one that is ground truth.
+    """Return the annotation that counts.
 
-    If none or several are ground truth, return an annotation that has a `problem`.
+    A single annotation counts. Of several annotations, the one that is set as ground truth counts. If none or several
+    of them are set as ground truth, the result is an annotation with a `problem`.
     """
     truths = [one for one in marks if one.is_truth]
     if len(marks) == 1 or len(truths) == 1:

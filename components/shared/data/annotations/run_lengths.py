@@ -66,7 +66,7 @@ def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.bool_]:
 
 
 class _Bits:
-    """Reads numbers of a few bits from bytes."""
+    """Bytes that are read bit by bit. `read(5)` returns the next 5 bits as a number."""
 
     def __init__(self, data: bytes):
         self._data = data

@@ -1,10 +1,10 @@
 """Read a CSV table of boxes and polygons, one row for each shape.
 
 The table has the columns `photo` and `class`. It also has the columns `left`, `top`, `right` and `bottom` for boxes, or
-the column `polygon`, or all of them. A polygon is the list of its corners, `x y, x y, …`, or well-known text,
-`POLYGON ((x y, …))`. All coordinates are in pixels of the photo. If the optional columns `photo_width` and
-`photo_height` are filled in, they must agree with the photo. A row in which only `photo` is filled in means that a
-person found nothing in the photo.
+the column `polygon`, or all of them. A polygon is written in the form `x y, x y, …`, with one pair for each corner, or
+in the form `POLYGON ((x y, …))` (WKT). All coordinates are in pixels of the photo. If the optional columns
+`photo_width` and `photo_height` are filled in, they must agree with the photo. A row in which only `photo` is filled in
+means that a person found nothing in the photo.
 """
 
 import csv
