@@ -1,8 +1,8 @@
-"""Test whether the file numbers of a folder run photo by photo, if the photos of its tiles are not known.
+"""Find the folders in which the tiles seem to be numbered photo by photo.
 
-This means that all tiles of one photo come first, then all tiles of the next photo, and so on. Tiles of one photo have
-similar light. So in such a folder, a tile resembles its neighbour in the order of the files more than a random tile.
-The result is only a hint for a person. We never form groups from it.
+In such a folder, all tiles of one photo come first, then all tiles of the next photo, and so on. Tiles of one photo
+have similar light. So a tile is more similar to the next tile than to a random tile of the folder. We test only tiles
+whose photo is not known. The result is only a hint for a person. We never form groups from it.
 """
 
 import posixpath
@@ -24,18 +24,18 @@ MAX_P, MAX_RATIO = 0.001, 0.8
 
 
 def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
-    """Find the folders whose file numbers seem to run photo by photo.
+    """Find the folders in which the tiles seem to be numbered photo by photo.
 
     Only tiles of unknown photos are tested. In each group (near duplicates and overlaps), only the first of these tiles
     is tested, because almost equal tiles next to each other say nothing about photos.
 
     Args:
-        images: Columns source, path, photo, group_id, and MEASURES. If the photo of a tile is not known, its value is
-            missing.
+        images: Columns source, path, photo, group_id, and MEASURES. The value of photo is missing if we do not know the
+            photo of the tile.
 
     Returns:
-        A dict for each folder that was found: source, folder, files (number of tested tiles), and the values ratio and
-        p from `neighbour_test`.
+        A dict for each folder that was found, with the keys source, folder, files, ratio and p. The value of files is
+        the number of tested tiles. Ratio and p are the results of `neighbour_test`.
     """
     unknown = images[images["photo"].isna()].drop_duplicates(["source", "group_id"])
     folders = unknown["path"].map(posixpath.dirname)
@@ -52,18 +52,18 @@ def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def neighbour_test(embedding: NDArray[np.float64]) -> tuple[float, float]:
-    """Test whether neighbours in a sequence resemble each other more than random members of the sequence.
+    """Test whether neighbours in a sequence are more similar to each other than two random members are.
 
     Args:
         embedding: float64 (N, features), N >= 2, in the order of the sequence.
 
     Returns:
-        Two values. The first is the mean squared distance of neighbours, divided by its mean over random orders. It is
-        about 1 if the order is random, and 1 if all members are equal. The second is the p-value of a permutation test.
-        It is at least 1 / (PERMUTATIONS + 1).
+        A ratio and a p-value. The ratio is the mean squared distance of neighbours in the sequence, divided by the mean
+        squared distance of neighbours in random orders. The ratio is about 1 if the order is random, and 1 if all
+        members are equal. The p-value is from a permutation test, and is at least 1 / (PERMUTATIONS + 1).
 
-    Source: Bartels, "The rank version of von Neumann's ratio test for randomness", JASA 1982, with several measures and
-        a permutation test instead of tables.
+    Source: Bartels, "The rank version of von Neumann's ratio test for randomness", JASA 1982. Our test uses several
+        measures, and permutations instead of tables.
     """
     rng = np.random.default_rng(0)
     own = _neighbour_distance(embedding)

@@ -2,8 +2,8 @@
 
 We call these results the index of the source. The index consists of parts, which are stored under `sources/KEY/index/`.
 Each ingestion adds one part for the files that it examined. A part consists of two objects with rows in the same order:
-a table of the findings, and the thumbnails with the landmarks. Their names differ only in the suffix, and contain a
-digest of both contents. The table is written last and makes the part visible.
+a table of the findings, and the thumbnails with the landmarks. The names of the two objects differ only in the suffix,
+and contain a digest of both contents. The table is written last and makes the part visible.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ TABLE, THUMBNAILS = ".parquet", ".thumbnails"
 
 
 class FindingsIndex:
-    """The index of one source: what earlier ingestions found in its files. The store has it in parts."""
+    """The index of one source: what earlier ingestions found in its files. The index is stored in parts."""
 
     def __init__(self, store: Store, folder: str, scratch: Path):
         """List the stored parts of the index.
@@ -66,7 +66,7 @@ class FindingsIndex:
         return pd.concat(known)
 
     def _read_part(self, part: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """Return the findings of a part for the files that still have the same path and tag.
+        """Read a part. Return its findings about those files whose path and tag have not changed.
 
         If the part is damaged, it is deleted, and the result has no rows.
         """

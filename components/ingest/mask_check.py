@@ -6,9 +6,9 @@ stored pixels. These rules decide, in this order:
 
 1. If the photo is stored upright, or the mask has an EXIF orientation of its own, the mask needs no turn.
 2. If width and height of the upright photo differ from those of the stored pixels, the mask's size decides.
-3. If the upright photo and the stored pixels have the same size, we compare the mask as it is with the turned mask. A
-   crack is darker or brighter than the concrete around it. So the right one of the two masks is the one whose marked
-   pixels differ clearly more from the pixels around them.
+3. If the upright photo and the stored pixels have the same size, we compare two masks: the original mask and the turned
+   mask. A crack is darker or brighter than the concrete around it. So we choose the mask whose marked pixels differ
+   clearly more from the pixels around them.
 
 The image is refused if no rule decides. It is also refused if the mask has neither the size of the upright photo nor
 the size of the stored pixels.
@@ -39,7 +39,8 @@ class MaskFound(NamedTuple):
     """What was found in a mask's file.
 
     Attributes:
-        mask_id: sha256 of the mask as we store it: of its file, or of a PNG file if the mask was turned.
+        mask_id: sha256 of the stored mask. If the mask was turned, we store a new PNG file. Otherwise we store the
+            mask's file unchanged.
         marked: Share of the image's pixels that the mask marks, 0 to 1.
         turn: How to turn the mask: the EXIF orientation of the photo, or `UPRIGHT` if the mask needs no turn.
     """

@@ -24,8 +24,8 @@ IMAGES_PER_MESSAGE = 1000
 def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
     """Add columns with the place of each image in the store.
 
-    We know the place if an earlier data set version has the image with the same mask. For all other images, these
-    values are missing.
+    We know the place if an earlier data set version has the image with the same mask. For all other images, the new
+    columns have missing values.
 
     Args:
         images: Columns sample_id and mask_id, and any other columns.

@@ -102,7 +102,7 @@ def _images_by_class(labels: pd.Series) -> dict[str, int]:
 
 
 class ConflictPair(NamedTuple):
-    """The same image with both labels: the name and content of the no_crack file and of the crack file."""
+    """Two files that show the same image with different labels, each with its name and content."""
 
     no_crack_name: str
     no_crack_content: bytes
@@ -209,7 +209,10 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
 
 
 def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]) -> None:
-    """Show the first images of each class. They are a random sample, because their order is that of content hashes."""
+    """Show the first images of each class.
+
+    The images are in the order of their content hashes, so the first images are a random sample.
+    """
     for label, name in enumerate(CLASSES):
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
         contents = list(map(read, indices.tolist()))
@@ -250,7 +253,10 @@ def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
-    """Return sets of row numbers, the largest first. Pairs connect the rows of a set, also through other rows."""
+    """Join pairs of row numbers into sets. Return the sets, the largest first.
+
+    Two rows are in one set if a pair connects them, directly or through other rows.
+    """
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(np.unique(pairs).tolist())

@@ -1,4 +1,4 @@
-"""Join the results of all shares into tables, a map and a page. The code is the same as for the command `inspect`."""
+"""Join the results of all shares into tables, a map and a page. The command `inspect` uses the same code."""
 
 import json
 import shutil

@@ -32,7 +32,7 @@ def masks_below(root: Path) -> list[str]:
 def annotation_files(root: Path) -> list[str]:
     """Return the files that can hold the annotations of many photos, in order.
 
-    They are in the folder of the photos, or in the folders of its split, such as `train`.
+    They are in the folder of the photos, or in a folder of a split, such as `train`.
     """
     names = [path for folder in _annotated_folders(root) for path in files_in(root, folder)]
     return [path for path in names if path.lower().endswith(SUFFIXES) and not name_of(path).startswith(".")]

@@ -125,7 +125,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
     Args:
         root: The folder.
-        meanings: Class name in the annotations -> crack or no_crack. It is for class names that we do not know.
+        meanings: Class name in the annotations -> crack or no_crack, for class names that we do not know.
 
     Raises:
         InputError: The cracks are marked in several forms, such as masks and annotations. Or one photo has two masks or
@@ -163,7 +163,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
 
 def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
-    """Return the files of annotations with their formats, and the files that have another content."""
+    """Return the files of annotations with their formats. Also return the files whose content has no known format."""
     recognised = {}
     unused = []
     for name in annotation_files(root):
@@ -178,7 +178,8 @@ def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
 def _forms(recognised: dict[str, Recognised]) -> list[str]:
     """Return one text for each form of annotations.
 
-    Files are one form if all of them have the same format, and each is alone in a folder of the split, such as `train`.
+    Usually, each file is one form. But all files together are one form if they have the same format, and if each file
+    is alone in a folder of a split, such as `train`.
     """
     folders = {folder_of(name) for name in recognised}
     formats = {one.format for one in recognised.values()}

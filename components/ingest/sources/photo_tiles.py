@@ -143,8 +143,8 @@ def _tiles_of(
     """Decode a photo and list its tiles.
 
     Returns:
-        The rows of the tiles, the number of unused tiles, the number of shapes that go beyond the photo's edge, and the
-        bits that the photo was scaled from (0 if it was not scaled).
+        The rows of the tiles, the number of unused tiles, the number of shapes that go beyond the photo's edge, and
+        `used_bits` of the photo (see `image_depth.Decoded`).
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.

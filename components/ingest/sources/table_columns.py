@@ -111,7 +111,7 @@ def _separator(text: str, where: str) -> tuple[str, str]:
     """Return the separator, and the text without the line `sep=…` if there is one.
 
     Raises:
-        InputError: The first line has the columns path and label, whichever of two separators is used to read it.
+        InputError: Several separators fit: with each of them, the first line has the columns path and label.
     """
     header, _, rest = text.partition("\n")
     if header.startswith(SEPARATOR_LINE) and header.strip().removeprefix(SEPARATOR_LINE) in SEPARATORS:
@@ -132,7 +132,7 @@ def _separator(text: str, where: str) -> tuple[str, str]:
 
 
 def _with_whole_header(text: str, separator: str) -> str:
-    """Return the text with nameless columns added to the first line, if other lines have more cells.
+    """Add nameless columns to the first line if other lines have more cells. Return the whole text.
 
     Some programs end all lines except the first one with a separator. Others number the rows, but give the first line
     no cell for the numbers.

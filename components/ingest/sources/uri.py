@@ -10,14 +10,14 @@
 
 Options follow a `?` and are joined by `&`:
 
-- `layout` and `group_pattern`: they replace the parameters of ingestion with these names, for this source only.
+- `layout` and `group_pattern`: they replace `ingest.layout` and `ingest.group_pattern`, for this source only.
 - `source`: a name for the source.
 - `tile`: the side of the tiles that we cut from photos, in pixels.
 - `classes`: what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`.
 - `all`: the class of all images of a folder without class folders, such as `walls?all=no_crack`.
 
 In options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
-data URI is the path of an existing file or folder, it is one source, and special characters in it have no meaning.
+data URI is the path of an existing file or folder, it is one source. Special characters in this path have no meaning.
 """
 
 import re
@@ -153,7 +153,7 @@ def _parse(text: str) -> SourceUri:
 
 
 def _parse_query(query: str) -> tuple[dict[str, str], list[str]]:
-    """Return the options in a query, with unquoted values. Also return the other pairs of the query, unchanged."""
+    """Return the options in a query, with unquoted values. Also return all other pairs NAME=VALUE, unchanged."""
     options: dict[str, str] = {}
     others = []
     for pair in query.split("&"):
