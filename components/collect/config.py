@@ -8,7 +8,7 @@ from components.shared.config import PhotoPattern, Precision, StepConfig
 
 
 class CollectConfig(StepConfig):
-    """How production images are chosen, assigned to photos and slices, and classified."""
+    """The number of production images, the patterns for their photos and slices, and settings of the network."""
 
     group_pattern: PhotoPattern | None = Field(
         default=None,

@@ -120,8 +120,8 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
         seed: Seed of the permutations.
 
     Returns:
-        The result of the test of all features together, of the test of the embeddings, and of the test of each feature.
-        The features are in the order of the columns.
+        The result of each test. First comes the test of all features together, and then the test of the embeddings. The
+        tests of single features follow, in the order of the columns.
     """
     groups = np.concatenate([reference.groups, current.groups])
     is_current = np.arange(len(groups)) >= len(reference.groups)
@@ -148,7 +148,7 @@ def _shifts(
     """Return the results of a set of tests, with p-values that are corrected for the number of tests in the set.
 
     `effects` is float (tests, 1 + shuffles). Its first column holds the measured effects. Each other column holds the
-    effects in one random shuffle of the groups. If `may_drift` is false, no result has `drifted` set to true.
+    effects in one random shuffle of the groups. If `may_drift` is false, `drifted` is false in all results.
     """
     p_values = step_down(effects)
 
@@ -194,7 +194,7 @@ def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
 
 
 def undefined(why: str, images: int) -> list[Measurement]:
-    """Return the measurements of a comparison that was skipped, with the reason `why`. Their values are NaN."""
+    """Return the measurements of a skipped comparison. Each value is NaN, and each note gives the reason `why`."""
     note = f"skipped: {why}"
     share = Measurement("drift.share", float("nan"), split="robustness", n=images, note=note)
     return [share, replace(share, name="drift.detected")]

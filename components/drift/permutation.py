@@ -68,8 +68,8 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
     Args:
         statistics: float (tests, 1 + shuffles), the statistic of each test. The first column holds the statistics of
-            the real sides. Each other column holds the statistics of one shuffle, which is the same for all tests. A
-            larger value is more extreme.
+            the real sides. Each other column holds the statistics of one shuffle. All tests use the same shuffles. A
+            larger statistic is more extreme.
 
     Returns:
         float64 (tests,), corrected p-values in (0, 1].
@@ -93,7 +93,10 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_shuffle(statistics: np.ndarray) -> np.ndarray:
-    """Return the p-value of each shuffle: the share of shuffles, itself included, that are at least as extreme."""
+    """Return the p-value of each shuffle.
+
+    The p-value of a shuffle s is the share of the shuffles that are at least as extreme as s. This share includes s.
+    """
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
@@ -106,10 +109,10 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     the spread.
 
     First, we partly remove the correlations between columns. Groups hardly differ in some directions (combinations of
-    columns). Without this step, a change in such a direction would get too little weight. An example is a change to
-    another material. `CORRELATION_SHRINKAGE` is the part of the correlations that stays: 0 removes all, and 1 removes
-    none. Because a part stays, there may be more columns than groups. And a change of nearly all columns together still
-    counts. An example is a change to other light.
+    columns). For example, another material can change the columns in such a direction. Without this step, this change
+    would get too little weight. `CORRELATION_SHRINKAGE` is the part of the correlations that stays: 0 removes all, and
+    1 removes none. We keep a part for two reasons. First, other light changes nearly all columns together, and this
+    change must still count. Second, there may be more columns than groups.
 
     Args:
         values: float (n, columns).
@@ -121,8 +124,8 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
         the result is about the difference of the means. The result is 0 if groups of different sides are not farther
         apart than groups of the same side.
 
-    Source: Székely & Rizzo 2013, eq. 6.1, but we leave out the pairs of a group with itself. The shrinkage is that of
-        Ledoit & Wolf 2004, but with a fixed share.
+    Source: Székely & Rizzo 2013, eq. 6.1, but we leave out the pairs of a group with itself. The shrinkage follows
+        Ledoit & Wolf 2004, but we use a fixed share.
     """
     names, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
     count = len(names)

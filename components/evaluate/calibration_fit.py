@@ -128,9 +128,10 @@ def _middle(below: float, above: float) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """A number, such as recall, at each threshold, and the range that contains 95 % of its values in the resamples.
+    """A number, such as recall, at each threshold, with its 95 % interval.
 
-    All fields are float64 (points,). A resample draws whole photos, not single tiles.
+    In 95 % of the resamples, the number is between `low` and `high`. A resample draws whole photos, not single tiles.
+    All fields are float64 (points,).
     """
 
     value: np.ndarray

@@ -260,7 +260,7 @@ def _samples(predictions: Predictions) -> dict[str, Scored]:
 
 
 def _calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, Scored]:
-    """Return the answers after fine-tuning on the test and robustness splits, without and with calibration."""
+    """Return the fine-tuned network's answers on the test and robustness splits, without and with calibration."""
     samples = {}
     for split in ("test", "robustness"):
         table = predictions.clean(split)

@@ -1,1 +1,1 @@
-"""The explain step. It draws the parts of an image that a network uses, and measures whether they are on the crack."""
+"""The explain step. It shows which image parts matter for the answer, and measures whether they are on the crack."""

@@ -87,8 +87,8 @@ def choose_cam(
         The choice. If there are no tiles, it is Grad-CAM of the default layer.
 
     Raises:
-        InputError: Grad-CAM cannot read any layer of the network, or no layer gives a map by any method, or the
-            network's answer is NaN or infinite.
+        InputError: Grad-CAM cannot read any layer of the network, every tried layer and method fails, or the network's
+            answer is NaN or infinite.
     """
     default = Cam(find_target(network))
     if len(images) == 0:

@@ -1,7 +1,7 @@
 """Compute KernelSHAP values for the regions of an image.
 
-The regions are superpixels for a CNN, and blocks of patches for a transformer. A value above 0 speaks for a crack, and
-a value below 0 speaks against a crack.
+The regions are superpixels for a CNN, and blocks of patches for a transformer. A region with a value above 0 makes
+P(crack) higher, and a region with a value below 0 makes P(crack) lower.
 """
 
 from collections.abc import Callable, Iterator
@@ -113,7 +113,7 @@ def kernel_shap(
 
     Returns:
         float32 (N, H, W), the value of each pixel's region. The values of all regions add up to the log odds of the
-        image minus the log odds of the hidden image.
+        image minus the log odds of the same image in `hidden`.
 
     Source: Lundberg and Lee 2017, "A unified approach to interpreting model predictions", theorem 2.
     """

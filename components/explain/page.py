@@ -246,7 +246,8 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
 def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
     """Return the combinations of filter options that match no card. A combination has at most one option per filter.
 
-    Only the smallest combinations are in the list. If "wrong" matches no card, "wrong" with a surface is not listed.
+    A combination is left out if a part of it already matches no card. For example, if "wrong" matches no card, the
+    combination of "wrong" and a surface is left out.
     """
     combinations = []
     for chosen in product(*[["", *options] for options in filters]):

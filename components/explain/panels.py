@@ -46,7 +46,7 @@ def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], signed: np.ndarra
     Args:
         image: uint8 (H, H, 3) RGB.
         maps: Class (0 or 1) -> Grad-CAM map for this class, float (H, H) in [0, 1].
-        signed: KernelSHAP map, float (H, H). Values above 0 speak for a crack.
+        signed: KernelSHAP map, float (H, H). A region with a value above 0 makes P(crack) higher.
         mask: bool (H, H); its outline is drawn on the maps. None if there is no mask.
     """
     parts = [image]

@@ -132,7 +132,7 @@ NOT_ASKED = Comparison("not asked", "The parameter file switches the comparison 
 
 
 def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
-    """Compare candidate and champion on the uncorrupted test tiles to which both models have answers.
+    """Compare candidate and champion on the uncorrupted test tiles that both models answered.
 
     Each difference gets an interval by bootstrap over groups. Each resample draws the same groups for both models. We
     also report McNemar's test, but the gate does not use its result, because the test treats tiles as independent.
@@ -277,8 +277,8 @@ def _differences(
 class _Resampled:
     """Every metric of one model.
 
-    `values` is measured on all tiles, and `draws` is measured in each bootstrap resample. `twice` is measured once for
-    each group: this group then counts twice, and all other groups count once.
+    `values` is measured on all tiles, and `draws` is measured in each bootstrap resample. `twice` has one entry for
+    each group: the metric if this group counts twice, and all other groups count once.
     """
 
     values: dict[str, float]
@@ -317,7 +317,7 @@ def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) ->
 def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
     """Return the verdict and its text.
 
-    If the data do not show that the candidate is good enough, the verdict is also "worse".
+    The verdict is "worse" if the candidate is measurably worse, or if the data do not show that it is good enough.
     """
     advice = ""
     if difference.low > 0:

@@ -51,7 +51,7 @@ class Pages(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The files that a verdict is based on, as paths, and the champion's model version.
+    """The paths of the files that a verdict is based on, and the champion's model version.
 
     Attributes:
         measured: Measurement tables.

@@ -30,9 +30,9 @@ class Corrected:
     """The files of an ingestion after people's answers were applied.
 
     Attributes:
-        images: The given images with the labels that people gave, without the images in `quarantined`.
-        quarantined: Table (source, path, reason): the bad images, and the images that have another class than the
-            option `all` of their source says.
+        images: The accepted images with people's labels, without the images in `quarantined`.
+        quarantined: Table (source, path, reason): the bad images, and the images to which people gave another class
+            than the option `all` of the source.
         changed: The files that an answer changed: the columns sample_id, source, path, was, answer, by, at, why and
             entry. `was` is the label in the source. The latest change is first.
         confirmed: Number of files whose label people confirmed.
@@ -71,10 +71,11 @@ def apply_corrections(images: pd.DataFrame, standing: Standing, sources: Iterabl
     Only the label changes. So a tile keeps its group, and the group keeps its split.
 
     Args:
-        images: All accepted images: columns sample_id, source, path, label, those of `WITHOUT_MASK`, and any others.
+        images: All accepted images: columns sample_id, source, path, label, the columns of `WITHOUT_MASK`, and any
+            others.
         standing: The answers that count.
-        sources: The sources. If people give a tile of a source with the option `all` another label, the tile is put
-            into quarantine, so that the source keeps its one class.
+        sources: The sources. A source with the option `all` has only one class. If people give a tile of such a
+            source the other label, the tile is put into quarantine.
     """
     found = look_up(images["sample_id"], standing.agreed, "tile")
     was = images["label"].map(dict(enumerate(CLASSES)))
