@@ -23,7 +23,7 @@ class HeldOut(Config):
         return self
 
     def column_and_value(self) -> tuple[str, str]:
-        """Return the column of the manifest, and the value in it that is held out, such as ("surface", "wall")."""
+        """Return a column of the manifest, and the held-out value of this column, such as ("surface", "wall")."""
         return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 

@@ -6,7 +6,9 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """An image, or two related images, are in different splits. This is an error in our code, not in the data.
+    """The splits are wrong: for example, an image is in two splits, or two related images are in different splits.
+
+    The error is in our code, not in the data.
 
     Attributes:
         pairs: The sample_ids of the related images that are in different splits.
@@ -25,8 +27,9 @@ def check_leaks(
     Args:
         manifest: The data set version.
         splits: The splits of its images.
-        related: Relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be in the
-            same split, even if they belong to different groups. A pair is ignored if one of its images has no split.
+        related: A dict: relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be
+            in the same split, even if they belong to different groups. A pair is ignored if one of its images has no
+            split.
 
     Raises:
         LeakError: There is a leak. The message names the images of the first leak.

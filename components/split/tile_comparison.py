@@ -3,7 +3,7 @@
 Ingestion finds near duplicates by a perceptual hash and by the correlation of thumbnails. With the same measure, this
 module would repeat the errors of ingestion. So it uses another measure: the correlation of the fine structure of two
 tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. It does not contain slow
-changes of brightness. So two tiles without details do not count as similar when the light falls from the same side.
+changes of brightness. So the same direction of light does not make two tiles without details similar.
 
 Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
 approximate search, because it could miss a pair.
@@ -53,10 +53,11 @@ class Comparison:
         compared: Number of tiles that were compared with each other.
         tiles: Number of tiles in the data set version.
         closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). Each row names a
-            tile, and the most similar tile in all splits that are larger. The most similar pair is first.
-        overlaps: Table with the columns of `closest`, and `shared`. Each row names two tiles of different splits that
-            could overlap, and the values of `overlap_comparison.Overlap`. The pair with the highest correlation is
+            tile (sample_id), and the most similar tile from a larger split (other_sample_id). The most similar pair is
             first.
+        overlaps: Table with the columns of `closest` and the column `shared`. Each row names two tiles that could
+            overlap. The tiles are in different splits. `correlation` and `shared` are the values of
+            `overlap_comparison.Overlap`. The pair with the highest correlation is first.
     """
 
     compared: int
@@ -81,14 +82,14 @@ def compare_tiles(
 ) -> Comparison:
     """Compare the tiles of different splits: all tiles of a data set version, or a random sample.
 
-    A tile needs 20 kB of memory, and is decoded once, and again for each tile that it could overlap. The search of
-    near duplicates takes 11 thousand operations for two tiles.
+    Each tile needs 20 kB of memory. A tile is decoded once, and once more for each tile that it could overlap. The
+    search for near duplicates takes 11 thousand operations for each pair of tiles.
 
     Args:
         store: The store that contains the data set version.
         manifest: The data set version.
         splits: The splits of its tiles.
-        sample: Largest number of tiles to compare. The files of a sample also have at most MAX_SAMPLE_BYTES together.
+        sample: Largest number of tiles in the random sample. The sample is also limited to MAX_SAMPLE_BYTES of files.
             None compares all tiles.
         seed: Seed of the sample.
         overlaps: Also look for overlapping tiles. This takes most of the time.
@@ -141,7 +142,8 @@ def most_similar(
 
     Args:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
-        ends: int64 (S,). For each split, the number of the row after its last tile, in rising order.
+        ends: int64 (S,), the end of each split. For [5, 8], the rows 0 to 4 are the first split, and the rows 5 to 7
+            are the second split.
 
     Returns:
         The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). If no tile has a correlation
@@ -202,7 +204,8 @@ class Described(NamedTuple):
     Attributes:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`.
         upright: The keypoints of each tile.
-        mirrored: The keypoints of each tile that was mirrored left to right. Tiles of the first split have none.
+        mirrored: The keypoints of each tile after it is mirrored left to right. They are empty for the tiles of the
+            first split.
     """
 
     structures: NDArray[np.float32]
@@ -211,7 +214,10 @@ class Described(NamedTuple):
 
 
 def _describe(store: Store, rows: pd.DataFrame, end_of_first_split: int, overlaps: bool) -> Described:
-    """Read and describe tiles, in the order of `rows`. Its index is 0 to N - 1. Only overlaps need keypoints."""
+    """Read and describe tiles, in the order of `rows`. The index of `rows` is 0 to N - 1.
+
+    Only the search for overlaps needs keypoints. If `overlaps` is false, no keypoints are computed.
+    """
     structures = np.zeros((len(rows), SIDE, SIDE), np.float32)
     described = Described(structures, [NO_KEYPOINTS] * len(rows), [NO_KEYPOINTS] * len(rows))
     in_shards = rows.sort_values(["shard", "offset"])
@@ -269,7 +275,10 @@ def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _named_pairs(rows: pd.DataFrame, one: NDArray[np.int64], other: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the columns of `Comparison.closest` that name two tiles, for pairs of row numbers."""
+    """Return a table with a row for each pair of tiles. `one` and `other` are the row numbers of the tiles.
+
+    The columns are sample_id, path, split, other_sample_id, other_path and other_split, as in `Comparison.closest`.
+    """
     columns = ["sample_id", "path", "split"]
     pairs = rows.loc[one, columns].reset_index(drop=True)
     return pairs.join(rows.loc[other, columns].reset_index(drop=True).add_prefix("other_"))

@@ -35,7 +35,7 @@ def check_tiles(
     page_path: str | Path,
     sample: int | None,
 ) -> Comparison:
-    """Compare the pixels of tiles, to check that no two splits have near duplicates or overlapping tiles.
+    """Compare the pixels of tiles. Check that near duplicates and overlapping tiles are never in different splits.
 
     Args:
         store: The store that contains the data set version.
@@ -236,7 +236,7 @@ def _about_overlaps(config: SplitConfig) -> str:
 def _show_leaks(
     page: Page, store: Store, manifest: Manifest, leaks: pd.DataFrame, similar: pd.DataFrame, numbers: Sequence[str]
 ) -> None:
-    """Append a table of leaks. Without a leak, it shows the pairs that are `similar`."""
+    """Append a table of leaks. If there is no leak, the table shows the pairs in `similar`."""
     if len(leaks):
         shown = leaks.head(SHOWN_LEAKS)
         caption = f"The first {len(shown)} of {len(leaks)} leaks, the most similar pair first"

@@ -197,7 +197,10 @@ class TrainConfig(StepConfig):
         return self
 
     def seen_corruptions(self) -> tuple[str, ...]:
-        """Return the sorted families of corruptions, such as "jpeg", that are similar to a transform of `augment`."""
+        """Return which families of corruptions are similar to a transform of `augment`.
+
+        The families, such as "jpeg", are in alphabetical order.
+        """
         families: set[str] = set()
         for item in self.augment:
             for name, arguments in item.items():

@@ -276,8 +276,8 @@ def _requests(need: Resources) -> dict[str, str]:
 def _fits(node: Any, need: Resources) -> bool:
     """Return whether a node has the labels that a pod selects, and enough resources for the pod.
 
-    If the node does not report an accelerator, it has none. If the node does not report another resource, this resource
-    is not compared.
+    If the node does not report an accelerator, it has none. CPU, memory and storage are compared only if the node
+    reports them.
     """
     from kubernetes.utils import parse_quantity
 

@@ -33,8 +33,8 @@ ENFORCING_KUBELETS = ("+k3s", "+rke2")
 def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
     """Check that KUBECONFIG and KFP_ENDPOINT name the same cluster.
 
-    The token of a service account contains the unique id of the account. If another cluster has an account with the
-    same name, this account has another id.
+    The token of a service account contains the unique id of the account. We compare the ids, because an account in
+    another cluster can have the same name, but never the same id.
     """
     advice = (
         f"KFP_ENDPOINT is {endpoint.url}; set KUBECONFIG to the cluster of this KFP, or get a new KFP_TOKEN from it"
@@ -112,7 +112,15 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
 
 def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]) -> Iterator[str]:
-    """Yield a text for each resource of which a step's pod needs more than the quota still allows."""
+    """Compare what a step's pod needs with what is left of a quota.
+
+    Yield a text for each resource of which too little is left.
+
+    Args:
+        need: The resources that the pod requests.
+        hard: Name in the quota -> largest amount that the quota allows.
+        used: Name in the quota -> amount that is in use.
+    """
     from kubernetes.utils import parse_quantity
 
     for name, wanted in _counted(need):
@@ -123,7 +131,7 @@ def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]
 
 
 def _counted(need: Resources) -> Iterator[tuple[str, str]]:
-    """Yield what a quota counts for a step's pod: name -> amount. The pod's limits are the same as its requests."""
+    """Yield what a quota counts for a step's pod, as pairs: name and amount. The pod's limits equal its requests."""
     for resource, wanted in (("cpu", need.cpu), ("memory", need.memory)):
         for name in (resource, f"requests.{resource}", f"limits.{resource}"):
             yield name, wanted

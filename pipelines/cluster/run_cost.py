@@ -67,7 +67,7 @@ def cost_table(title: str, costs: dict[str, StepCost]) -> Table:
 
 
 def _hours(pod: PodRecord, now: datetime.datetime) -> dict[str, float]:
-    """Return a dict: unit -> hours. For resources, only the time counts in which the pod's containers ran."""
+    """Return a dict: unit -> hours. The hours of a resource count only while the pod's containers run."""
     hours = {}
     if pod.started:
         hours[POD_HOURS] = ((pod.finished or now) - pod.started) / datetime.timedelta(hours=1)

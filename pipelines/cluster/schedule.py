@@ -95,8 +95,8 @@ def place_all(
     All pipelines are compiled before anything is created.
 
     Raises:
-        InputError: The parameter file has no schedule, or none for this pipeline. Or KFP or its namespace cannot be
-            used. Or a schedule that would be replaced has a run that has not ended.
+        InputError: The parameter file has no schedule, or no schedule for this pipeline. The error is also raised if
+            KFP or its namespace cannot be used, or if a schedule to replace has a run that has not ended.
     """
     chosen: dict[str, ScheduleConfig] = {}
     for name, schedule in config.schedule.items():
@@ -158,7 +158,7 @@ def switch_all(
 
 
 def _require_ended(api: KfpApi, recurring: Any) -> None:
-    """Raise InputError if the newest run of a recurring run has not ended. At most one of its runs is active.
+    """Raise InputError if the newest run of a recurring run has not ended. A recurring run has at most one active run.
 
     KFP deletes the workflows of a recurring run together with the recurring run. A workflow that has not ended would
     lose its pods, and nobody would get a message.
@@ -229,7 +229,7 @@ def _is_paused(run: Any) -> bool:
 
 
 def _cron(run: Any) -> str:
-    """Return the cron expression of a recurring run with five fields, without KFP's field for seconds."""
+    """Return the cron expression of a recurring run. It has five fields: KFP's field for seconds is left out."""
     return run.trigger.cron_schedule.cron.removeprefix("0 ")
 
 

@@ -37,8 +37,8 @@ def read_record(store: Store, key: str, kind: type[Record], way_out: str) -> Rec
     Args:
         store: Storage root.
         key: Key of the object.
-        kind: A dataclass with the record's fields, or a type of dict.
-        way_out: The end of the error message if the object is damaged: what the user can do, or what happens next.
+        kind: Type of the result: a dataclass with the record's fields, or a dict type such as `dict[str, Any]`.
+        way_out: End of the error message for a damaged object. It says what the user can do, or what happens next.
 
     Raises:
         MissingObjectError: The object does not exist.

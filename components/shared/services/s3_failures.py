@@ -1,4 +1,4 @@
-"""Explain to the user why a request to an S3 server, or to a server that gives credentials, failed."""
+"""Explain to the user why a request failed. The request goes to an S3 server, or to a server that gives credentials."""
 
 import datetime
 from collections.abc import Iterator
@@ -135,7 +135,7 @@ def no_credentials(uri: str, error: Exception) -> InputError:
 
 
 def code_of(error: Any) -> str:
-    """Return the code of a botocore ClientError. If the server gave no code, it is the HTTP status."""
+    """Return the code of a botocore ClientError. If the server gave no code, botocore uses the HTTP status as code."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
