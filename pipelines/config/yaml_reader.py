@@ -1,4 +1,6 @@
-"""Read YAML 1.2, and find the line of every value. The size of the text is limited, and its values must be plain.
+"""Read YAML 1.2, and find the line of every value.
+
+The size of the text is limited. The values must be text, numbers, true, false, null, lists or mappings.
 
 In YAML 1.2, `5e-5` is a number, and `on`, `no`, `1:30` and `2026-11-30` are words. ruamel.yaml does the parsing.
 """

@@ -163,7 +163,8 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
 def git_revision(root: Path = ROOT) -> str:
     """Return the first 12 digits of the checkout's commit. If a file differs from the commit, "-dirty" follows.
 
-    The file images/digests.json may differ, because the build writes it. The compiled document contains the digests.
+    Changes in the file images/digests.json do not count, because the build writes this file. The digests in the file
+    are part of the compiled document.
 
     Raises:
         InputError: The folder is not a git checkout, or git is not installed.

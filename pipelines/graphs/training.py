@@ -172,7 +172,7 @@ def _register(config: RunConfig, data: Data, branches: dict[str, Branch], choice
     """Add a register task for every candidate, and a refuse task. Only one of these tasks runs.
 
     Return the record that this task returns. The record is a parameter and not an artifact, because KFP's local runner
-    cannot resolve a OneOf of artifacts.
+    supports `dsl.OneOf` only for parameters.
     """
     records: list[Any] = []
     for name, branch in branches.items():

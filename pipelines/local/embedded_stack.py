@@ -91,7 +91,7 @@ def guarded(command: list[str], log: Path, environment: Mapping[str, str]) -> It
         environment: All environment variables of the command.
 
     Yields:
-        The process of the guard, which ends with the command's exit status.
+        The process of the guard. Its exit status is the exit status of the command.
     """
     with open(log, "ab") as output:
         process = subprocess.Popen(

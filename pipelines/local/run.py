@@ -201,7 +201,10 @@ def _failed_task(lines: list[str]) -> str:
 
 
 def _signal_number(status: int) -> int:
-    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128), or 0."""
+    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128).
+
+    If no signal ended them, return 0.
+    """
     if status < 0:
         return -status
     return status - 128 if status > 128 else 0

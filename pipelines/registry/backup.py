@@ -127,8 +127,8 @@ def import_registry(path: Path, experiment: str, progress: Callable[[str], None]
 
     Args:
         path: The file.
-        experiment: Experiment for the new run of a model version, if its old run was deleted before the export. If the
-            old run was exported, the new run goes to an experiment with the name of the old run's experiment.
+        experiment: Experiment for new runs whose old run is not in the file, because it was deleted before the export.
+            Every other new run goes to an experiment that has the name of the old run's experiment.
         progress: Function that is called with the name of each part before it is restored, such as "version 3".
 
     Returns:
@@ -225,7 +225,10 @@ def _restore(
 
 
 def _fill_run(run_id: str, run: dict[str, Any], files: Path) -> str:
-    """Log the contents of an exported run and its model version. Return the address of the model version's files."""
+    """Fill a new run with the data of an exported run, and with the files of the exported model version.
+
+    Return the address of these files in MLflow.
+    """
     client = mlflow_runs.client()
     mlflow_runs.log_values(run_id, run["metrics"])
     mlflow_runs.log_params(run_id, run["params"])

@@ -282,8 +282,8 @@ class Registry:
 def verdict_on(version: ModelVersion) -> str:
     """Return the gate's verdict on a version.
 
-    If the verdict is "passed", but the version has not passed the check of its answers at registration, return the
-    result of this check instead.
+    At registration, the answers of the version are also checked. If the verdict is "passed", but this check was not
+    passed, return the result of the check instead.
     """
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")

@@ -65,8 +65,9 @@ def import_answers(
 ) -> Imported:
     """Add the answers in a file to the list of corrections. The next ingestion applies the answers that count.
 
-    No data set version has the tiles of inspected photos. With `queue`, the answers about these tiles are also written
-    to a table in the folder of the queue. Ingestion reads this table if it is one of the sources.
+    Tiles that were cut from inspected photos are in no data set version. If `queue` is given, the answers about these
+    tiles are also written to a table in the folder of the queue. Ingestion reads the table if the table is one of the
+    sources.
 
     Args:
         store: Storage root.
@@ -155,7 +156,7 @@ def _add(store: Store, entry: Entry, key: Ed25519PrivateKey | None) -> Entry:
 
 
 def checked_name(by: str) -> str:
-    """Return the name of a person without surplus spaces.
+    """Check a person's name, and return it without surplus spaces.
 
     Raises:
         InputError: The name is empty, too long, or has characters that cannot be printed.

@@ -29,8 +29,8 @@ class InspectedTiles:
             (PHOTO@LEFT,TOP), `p_crack`, and `distance` (difference between P(crack) and the threshold in log odds). The
             smallest distance is first.
         images: sha256 of the PNG file -> content of the file.
-        missing: A text with the reason for each photo that has findings to review, but cannot be read, or was changed
-            since the inspection.
+        missing: One text for each photo that has findings to review, but cannot be used. The text names the photo and
+            the reason: the photo cannot be read, or was changed since the inspection.
     """
 
     tiles: pd.DataFrame

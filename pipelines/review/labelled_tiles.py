@@ -16,7 +16,7 @@ TABLE = "labelled.csv"
 
 
 class Labelled(NamedTuple):
-    """The table of labelled tiles, the number of tiles in it, and the number of disputed tiles, which are not in it.
+    """The table that `write_labelled` wrote, and the numbers of labelled and disputed tiles.
 
     Attributes:
         path: File of the table.

@@ -46,7 +46,7 @@ class AnswerFile:
         name: The name of the file.
         columns: The names of the columns.
         given: Tile -> answer. The file begins with these answers.
-        only_classes: True if people can answer only crack and no_crack. False if also unsure and bad image.
+        only_classes: True: people can answer only crack or no_crack. False: they can also answer unsure or bad image.
     """
 
     name: str

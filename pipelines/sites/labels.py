@@ -92,7 +92,7 @@ def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
 
 
 def ask_for_labels(file: Path, labels: dict[str, str], paths: list[str]) -> None:
-    """Write the label file: first `labels`, then a row with an empty label for each of `paths` without a label."""
+    """Write the label file. First come the rows of `labels`, then a row without a label for each other path."""
     rows = labels | {path: labels.get(path, "") for path in paths}
     with atomic_file(file) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)

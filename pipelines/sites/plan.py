@@ -128,9 +128,10 @@ def _strata(p_crack: np.ndarray, called: np.ndarray) -> np.ndarray:
 def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
     """Return the share of the draws that each stratum should get, float64 (3,).
 
-    There are two tests: one of recall, and one of false alarms. With the returned shares, we expect the evidence of the
-    slower test to grow as fast as possible. The expected growth is computed from the model's own P(crack); see
-    `_expected`. If P(crack) is wrong, more labels are needed than expected, but the verdict is still valid.
+    There are two tests: one of recall, and one of false alarms. For each test, we compute how fast its evidence is
+    expected to grow. We choose the shares with which the slower test is as fast as possible. The expected growth is
+    computed from the model's own P(crack); see `_expected`. If P(crack) is wrong, more labels are needed than expected,
+    but the verdict is still valid.
 
     Args:
         tiles: The columns p_crack, called and stratum.
@@ -155,7 +156,7 @@ def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
 
 
 def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each stratum, the expected share of tiles with a crack, and of tiles without: two float64 (3,).
+    """Return the expected shares of tiles with and without a crack in each stratum, two float64 (3,).
 
     The shares are computed from P(crack). P(crack) itself may say that the model misses a limit. Then no number of
     labels is expected to show that the limit is reached. So we reduce the expected errors, if necessary, until the
@@ -180,12 +181,13 @@ def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np
     """Return the expected growth of log(evidence) per draw.
 
     The evidence is the wealth of a player, who always bets the same fraction of the wealth. We take the best fraction.
+    The tested class is crack in the test of recall, and no_crack in the test of false alarms.
 
     Args:
         drawn: float64 (3,), share of the draws of each stratum.
         chance: float64 (3,), expected share of tiles of the tested class in each stratum.
         weight: float64 (3,), weight of a draw from each stratum.
-        right: bool (3,), true if the model's answer about the tiles of a stratum is the tested class.
+        right: bool (3,), true if the model answers with the tested class for the tiles of the stratum.
         limit: The limit that recall or specificity must exceed.
     """
     most_bad = _largest(weight, ~right & (weight > 0))
