@@ -75,7 +75,7 @@ class Page:
         self._has_folds = False
 
     def text(self, markdown: str) -> None:
-        """Append paragraphs, lists and tables written in Markdown. Raw HTML in it is shown as text."""
+        """Append paragraphs, lists and tables written in Markdown. HTML in the Markdown is shown as text."""
         self._body.append(_markdown().render(markdown))
 
     def heading(self, text: str, level: int = 2) -> str:
@@ -135,7 +135,7 @@ class Page:
         self._body.append(_parts().figure(data_uri(data), alt, caption))
 
     def html(self, raw: str) -> None:
-        """Append HTML unchanged. The caller makes sure that it is safe and loads no other file."""
+        """Append HTML unchanged. The caller makes sure that the HTML is safe and loads no other file."""
         self._body.append(raw)
 
     def write(self, path: str | Path) -> None:

@@ -27,8 +27,8 @@ THREAD_VARIABLES = (
 def count_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
     """Return how many processors this process may use.
 
-    This is the number of processors that the system lets it run on, or the container's CPU limit if the limit is lower.
-    A limit is rounded up: 1.5 gives 2.
+    The result is the number that the operating system allows. If the container has a lower CPU limit, the result is
+    this limit, rounded up: 1.5 gives 2.
 
     Args:
         cgroups: Folder in which the kernel shows the control groups, of version 1 or 2.

@@ -10,8 +10,8 @@ def require_file(path: Path | str) -> None:
     """Check that a path leads to a regular file, before the file is opened.
 
     Raises:
-        OSError: There is nothing at the path, or a folder, pipe, socket or device. The attribute `strerror` says what
-            is there.
+        OSError: The path does not exist, or it leads to a folder, pipe, socket or device. The attribute `strerror`
+            gives the reason.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):

@@ -50,7 +50,7 @@ class ModelInfo(Config):
         dataset_digest: Digest of the data set version that the network was trained on.
         split_digest: Digest of the splits that the network was trained on.
         tile_pixels: Median side of the training tiles, pixels, before they were scaled to `input_size`. It is None if
-            the network was trained before this was recorded.
+            an older release trained the network, because older releases did not record this side.
         tile_mm: Side of a training tile on the concrete, millimetres; None if unknown.
     """
 
@@ -75,12 +75,12 @@ class ModelInfo(Config):
 
     @property
     def tile_side(self) -> int:
-        """Return the side of a training tile in pixels, or the network's input size if it was not recorded."""
+        """Return the side of a training tile in pixels. If it was not recorded, return the network's input size."""
         return self.tile_pixels or self.input_size
 
     @property
     def initial_weights(self) -> str:
-        """Return in words from which weights the training started."""
+        """Describe the weights from which the training started, in words."""
         if self.weights == "none":
             return "random weights"
         licence = self.weights_licence or "not known"
@@ -141,7 +141,7 @@ def describe(architecture: str, weights: str, input_size: int, seed: int, **trai
         architecture: Name in timm.
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
-        seed: Seed of the random weights, which are the weights that are not loaded.
+        seed: Seed of the random weights. All weights that are not loaded are random.
         training: Further fields of `ModelInfo`, such as dropout and tuning.
 
     Raises:
@@ -177,11 +177,11 @@ def check_architecture(architecture: str) -> None:
 
 
 def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
-    """Build the network in its state before fine-tuning. Every call returns the same network.
+    """Build the network in its state before fine-tuning. Equal descriptions give networks with equal weights.
 
     Args:
         info: The description of the network.
-        load_weights: If false, the pretrained weights are not loaded. Use this if trained weights are loaded
+        load_weights: If false, the pretrained weights are not loaded. Use false if the caller loads trained weights
             afterwards.
 
     Raises:
@@ -207,8 +207,8 @@ def try_on_tiles(network: Network) -> None:
     """Run a network in eval mode on three clearly different tiles.
 
     Raises:
-        InputError: The network has pretrained weights, and its embeddings show that they cannot be used.
-        Exception: timm's networks raise different errors if the tiles do not have a size that they support.
+        InputError: The network has pretrained weights, and the embeddings show that these weights cannot be used.
+        Exception: The network does not support the size of the tiles. timm's networks raise errors of different types.
     """
     size = network.input_size
     black = torch.zeros(1, 3, size, size)
@@ -313,9 +313,10 @@ def find_heads(backbone: Any) -> list[nn.Module]:
 
 
 def _sibling_hint(architecture: str) -> str:
-    """Return a hint that names the variant of the architecture from the other framework (TensorFlow or PyTorch).
+    """Return a hint for a message. For "efficientnet_b0", the hint is ", such as tf_efficientnet_b0".
 
-    Both variants have tensors with the same names and shapes. The hint is "" if timm has only one variant.
+    timm has two variants of some architectures, one from TensorFlow and one from PyTorch. Both variants have tensors
+    with the same names and shapes. The hint names the other variant. It is "" if timm has only one variant.
     """
     sibling = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
     return f", such as {sibling}" if timm.is_model(sibling) else ""

@@ -126,7 +126,7 @@ class Guard:
             raise refused
 
     def _refusal(self, body: bytearray, chunk: bytes) -> RefusedError | None:
-        """Return why a body may not grow by a chunk. Return None if it may grow."""
+        """Return an error if this chunk must not be added to the body. Return None if it may be added."""
         if len(body) + len(chunk) > MAX_BODY_BYTES:
             limit = MAX_BODY_BYTES // MB
             return RefusedError(413, f"the request is larger than {limit} MB; send fewer or smaller images at once")
@@ -202,7 +202,7 @@ def _images(body: bytearray, kind: str) -> list[list[str | None]]:
 
 
 def _csv_rows(body: bytearray) -> list[Any]:
-    """Return the column image of a CSV table, but at most MAX_IMAGES + 1 cells."""
+    """Return the cells of the column `image` of a CSV table, at most MAX_IMAGES + 1 cells."""
     csv.field_size_limit(MAX_BODY_BYTES)
     table = csv.reader(io.StringIO(body.decode()))
     names = next(table, [])
@@ -215,7 +215,7 @@ def _csv_rows(body: bytearray) -> list[Any]:
 
 
 def _json_rows(body: bytearray) -> list[Any]:
-    """Return the rows of a request in one of FORMS. A row is a dict, or a list of its cells, or its only cell."""
+    """Return the rows of a request in one of FORMS. A row is a dict, a list of cells, or a single cell."""
     try:
         request = json.loads(body)
     except RecursionError as error:
@@ -253,8 +253,8 @@ def _once(body: bytes) -> Receive:
 class Connection(H11Protocol):
     """A connection that ends if the client does not send a new request in time.
 
-    uvicorn ends a connection that is silent after a response. It does not end a connection whose first request never
-    arrives, or whose headers arrive slowly, or whose client does not read the response.
+    uvicorn ends a connection that is silent after a response. It does not end a connection in three other cases: the
+    first request never arrives, the headers arrive slowly, or the client does not read the response.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -306,7 +306,7 @@ def require_answer(model: NamedModel) -> None:
 
 
 def server(app: Callable, host: str, port: int) -> uvicorn.Server:
-    """Return the HTTP server of an application behind the guard. It does not listen yet."""
+    """Return an HTTP server that runs an application behind the guard. The server does not listen yet."""
     return uvicorn.Server(
         uvicorn.Config(
             Guard(app),

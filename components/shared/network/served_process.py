@@ -27,7 +27,7 @@ class ModelLoadError(RuntimeError):
 
 
 class ModelProcess:
-    """A model that answers `ask` inside a `with` block. Its process ends with the block."""
+    """A model in a separate process. Call `ask` inside a `with` block. The process ends when the block ends."""
 
     def __init__(self, model_uri: str, name: str = ""):
         """Choose the model. The `with` statement starts the process, which loads the model.
@@ -148,7 +148,7 @@ def _serve(model_uri: str) -> None:
 
 
 def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:
-    """Return the model's answers. If it refuses the images together, give it each image alone."""
+    """Return the model's answers. If the model refuses the whole list of images, give it each image alone."""
     import pandas as pd
 
     try:

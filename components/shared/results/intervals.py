@@ -34,7 +34,7 @@ SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 
 @dataclass(frozen=True)
 class _Transform:
-    """A function that converts a number to an unbounded scale, its derivative and its inverse.
+    """A function with its derivative and its inverse. The function converts a number to an unbounded scale.
 
     On the unbounded scale, the errors of the number are almost normally distributed.
     """
@@ -103,7 +103,7 @@ def interval(
         draws: float (resamples,), the number in each resample of `draw_groups`; NaN if it is undefined there.
         twice: float (groups,), the number in each resample of `one_twice`; may be empty.
         groups: Number of groups, at least 2.
-        scale: The range of the number: "share" 0 to 1, "signed" -1 to 1, "loss" 0 or more, "difference" any number.
+        scale: Range of the number: "share" (0 to 1), "signed" (-1 to 1), "loss" (0 or more), "difference" (unlimited).
         losses: Only for a difference between two models: the sum of the losses of both models. A loss is, for example,
             1 - AUROC. If both models make few errors, these errors come from few photos, and other photos could move
             the difference further. So smaller losses give a longer interval, on the side of the longer tail.

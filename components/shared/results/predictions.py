@@ -4,12 +4,12 @@ The predict step writes the folder. The evaluate, explain, drift and gate steps 
 running the network. The folder contains:
 
 - `predictions.parquet`: one row per image and view (the clean image, or the image with a corruption);
-- `embeddings.npy`: one row for each row of `predictions.parquet` with a clean image after fine-tuning;
+- `embeddings.npy`: one row per clean image, after fine-tuning, in the order of `predictions.parquet`;
 - `views.jpg`: one image in all views; only if the network also answered corrupted images;
 - `calibration.json`: only in the champion's folder.
 
-`predictions.parquet` may have no rows. Then there is no champion, or the champion was trained on all test tiles or
-their photos.
+The champion's `predictions.parquet` has no rows if there is no champion, or if the champion already knows every test
+tile. The champion knows a tile if it was trained or validated on this tile or on another tile of the same group.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """Remove the old versions of deleted objects. In a bucket that keeps versions, a deletion only hides an object.
 
-A version without content marks the deletion. If this mark is removed before the content, the object is there again.
+A version without content marks the deletion. If this mark is removed before the content, the object exists again.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -107,7 +107,7 @@ def _page(store: Store, prefix: str, position: dict[str, str]) -> dict[str, Any]
 def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
     """Remove all versions of deleted objects. Nobody can restore them afterwards.
 
-    An object whose content the bucket does not remove stays deleted.
+    If the bucket refuses to remove the content of an object, we keep the deletion mark, so the object stays deleted.
 
     Raises:
         InputError: The bucket refuses to remove a version, for example because Object Lock protects it. All other
