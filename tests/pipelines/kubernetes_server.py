@@ -1,4 +1,4 @@
-"""A Kubernetes API over HTTP with a few objects, which are models of the kubernetes client."""
+"""A Kubernetes API over HTTP with a few objects. The objects are models of the Python package `kubernetes`."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ class Cluster:
         self.forbidden: set[str] = set()
 
     def add(self, path: str, item: Any) -> None:
-        """Store an object, a model of the kubernetes client, under its path."""
+        """Store an object under its path."""
         self.objects[path] = item
 
     def node(self, name: str, labels: dict[str, str], allocatable: dict[str, str]) -> None:
@@ -44,7 +44,7 @@ class Cluster:
         self.objects.setdefault("/api/v1/nodes", []).append(item)
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
-        """Return the object of a path. If the path is of a list, return the items whose labels match."""
+        """Return the object at a path. If the path names a list, return the items whose labels match the query."""
         listing = LISTS.get(path.rpartition("/")[2])
         item = self.objects.get(path, [] if listing else None)
         if not isinstance(item, list):

@@ -13,7 +13,7 @@ CONFIG = DriftConfig(permutations=199)
 
 
 def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> Profile:
-    """Return photos whose features have a level of their own. `moved` shifts a feature by some standard deviations."""
+    """Return a profile. Photos differ in their mean features. `moved` shifts a feature by standard deviations."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(groups), per_group)
     columns = {}

@@ -12,7 +12,7 @@ CONFIG = DriftConfig(permutations=499)
 
 
 def placed(profile: Profile, *surfaces: str, **others: str) -> Profile:
-    """Return the profile with these surfaces. The photos get them in turn."""
+    """Give each photo one of the surfaces, in turn: the first photo gets the first one. Return the new profile."""
     codes = pd.factorize(profile.groups)[0]
     return replace(profile, slices=pd.DataFrame({"surface": np.array(surfaces)[codes % len(surfaces)], **others}))
 

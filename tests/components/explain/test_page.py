@@ -17,12 +17,12 @@ from components.shared.results.measurements import Measurement
 
 
 def chosen(low: float | None = 0.1) -> CamChoice:
-    """Return a choice of Grad-CAM. `low` is the lower end of its gain over a random map."""
+    """Return a `CamChoice`. Its gain over a random map is 0.2, with an interval from `low` to 0.3."""
     return CamChoice(CAM, tiles=12, gain=MeanInterval(0.2, low, 0.3))
 
 
 def rows(method: str = "shap", **gains: tuple[float, float]) -> dict[str, Measurement]:
-    """Return measurements. `gains` are the intervals of the differences from the edge filter."""
+    """Return measurements. `gains` maps a metric to the interval of its difference: `method` minus edge filter."""
     found = {}
     for name, (low, high) in gains.items():
         found[f"{method}.{name}"] = Measurement("", 0.5)

@@ -1,4 +1,4 @@
-"""File numbers that run photo by photo are reported, and other orders are not."""
+"""We report file numbers that follow the photos, such as 1 to 10 for the first photo. We do not report other orders."""
 
 import numpy as np
 import pandas as pd

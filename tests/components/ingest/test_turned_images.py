@@ -1,4 +1,4 @@
-"""Mirrored and rotated images share a group. The leak check finds them, and different labels are a conflict."""
+"""Mirrored or rotated copies share a group. The leak check finds them. If their labels differ, it is a conflict."""
 
 import json
 from collections.abc import Callable

@@ -14,7 +14,7 @@ def grid_of(width: int = 1000, height: int = 700, overlap: float = 0.5) -> TileG
 
 
 def tiles_on_a_line(grid: TileGrid, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
-    """P(crack) is 0.9 for each tile that a line from (x, y) to (x, y) crosses, and else 0.05."""
+    """Return P(crack) of each tile: 0.9 if the line from `start` (x, y) to `end` (x, y) crosses the tile, else 0.05."""
     points = np.linspace(start, end, 3000)
     p_crack = np.full(grid.shape, 0.05)
     for row, top in enumerate(grid.tops):

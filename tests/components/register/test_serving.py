@@ -145,7 +145,7 @@ def test_every_form_of_request_gets_the_same_answer_and_a_wrong_one_gets_400(ser
 
 
 def _check_hostile_requests(address, good, pid, tmp_path):
-    """No process is started, no file or connection is opened, memory is bounded; each gets a 4xx with a sentence."""
+    """Each answer is a 4xx with a sentence. No process is started, no file or connection opened; memory is bounded."""
     (tmp_path / "watched").touch()
     before = _memory(pid, "VmHWM")
     count = 0

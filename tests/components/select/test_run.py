@@ -14,7 +14,7 @@ from components.shared.services.store import Store
 
 
 def dossier(folder: Path, name: str, passed: bool, value: float, low: float | None, cost: float = 1.0) -> Path:
-    """Write the files of a dossier that select reads. `low` is the lower end of AUROC, and `cost` the gigaflops."""
+    """Write the files that select reads. `low` is the lower end of AUROC's interval, and `cost` is in gigaflops."""
     path = folder / name
     path.mkdir()
     (path / "verdict.json").write_text(json.dumps({"candidate": name, "passed": passed, "rows": []}))

@@ -193,7 +193,7 @@ def test_real_deck_tiles_of_one_uncracked_photo_are_refused(real_data: Path, sto
 
 
 def grown(frame: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Return the frame with more tiles of its photos and with new photos. `share` says how much it grows."""
+    """Add tiles of known and of new photos to the frame. If `share` is 0.5, the frame gets 50 % more tiles."""
     rng = np.random.default_rng(seed)
     number = int(share * len(frame))
     more = table([(f"new{i // 6}", [i % 2]) for i in range(number)], surface="deck")

@@ -49,7 +49,7 @@ def a_token(uid="uid-1", seconds=HOUR):
 
 @pytest.fixture
 def give_token(kfp, cluster, monkeypatch):
-    """Let KFP accept a service account's token, and the cluster have the account with the id uid-1."""
+    """Return a function that makes KFP accept a token. The cluster has the service account, with the id uid-1."""
     account = kubernetes.V1ServiceAccount(metadata=kubernetes.V1ObjectMeta(name="crack-submit", uid="uid-1"))
     cluster.add(f"{TEAM}/serviceaccounts/crack-submit", account)
 

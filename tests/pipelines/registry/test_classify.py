@@ -106,7 +106,7 @@ def test_files_become_rows_and_a_bad_one_a_row_with_an_error(winner, unchecked, 
 
 
 def _check_a_signature_and_changed_code(config, images, tmp_path):
-    """A version is promoted with a signature only, and with a strange file among its code by nobody."""
+    """With --require-signature, a version must be signed. A version with an extra file of code is never promoted."""
     keys = {}
     for name in ("ada", "eve"):
         private = Ed25519PrivateKey.generate()
@@ -216,7 +216,7 @@ def test_a_pattern_names_the_folders_that_it_cannot_search(images):
 
 
 def answered(images: Path, *needs_review: bool | None) -> list[Answer]:
-    """One answer for each given value, with a falling P(crack)."""
+    """Return one answer for each value of `needs_review`. P(crack) falls from answer to answer."""
     answers = []
     for number, needed in enumerate(needs_review):
         answers.append(Answer(str(images / f"{number}.png"), 0.6 - 0.1 * number, "crack", 0.5, 0.3, needed, "m", "2"))

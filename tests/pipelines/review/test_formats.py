@@ -247,7 +247,7 @@ def polygon_in_label_studio(folder: Path) -> Path:
 
 
 def brush_in_label_studio(folder: Path) -> Path:
-    """Two pixels of 2 x 2, packed as one run of 8 painted values and one run of 8 others."""
+    """Paint two pixels of a mask of 2 x 2. They are packed as one run of 8 painted values and one run of 8 zeros."""
     bits = f"{16:032b}{7:05b}{'0010' * 4}" + "100111" + "11111111" + "100111" + "00000000"
     bits += "0" * (-len(bits) % 8)
     packed = [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]

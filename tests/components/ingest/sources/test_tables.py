@@ -1,4 +1,4 @@
-"""Tables as spreadsheets write them: what is clear is read and said, and what is not is refused."""
+"""Tables as spreadsheets write them. A clear table is read, and we say how. An unclear table is refused."""
 
 import unicodedata
 from pathlib import Path

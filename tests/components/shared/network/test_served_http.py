@@ -52,7 +52,7 @@ def test_a_model_that_cannot_answer_is_not_served():
 
 
 class Application:
-    """An application that answers each request with its number of images, and counts the requests at once."""
+    """An application that answers with the number of images in a request. It also counts simultaneous requests."""
 
     def __init__(self) -> None:
         self.running = 0
