@@ -34,8 +34,8 @@ def image_reference(target: Target) -> str:
     If no container image was pushed yet, the reference is only the name that `container_image` returns.
 
     Raises:
-        InputError: IMAGE_DIGESTS names a missing file, or the file of the digests is not JSON or does not have the
-            target.
+        InputError: IMAGE_DIGESTS names a file that does not exist. Or the file with the digests is not JSON, or does
+            not contain the target.
     """
     path = _digest_file()
     if not path.exists():
@@ -64,10 +64,10 @@ def check_images(allow_tags: bool = False) -> None:
 
     Args:
         allow_tags: For development: accept a container image that has a tag in place of a digest, or that was not
-            pushed yet. Another container image may get the same tag between two runs.
+            pushed yet. With a tag, two runs may use different container images, because tags can be moved.
 
     Raises:
-        InputError: There are no digests, or one is malformed. The message says how to get them.
+        InputError: There are no digests, or one is malformed. The message says how to get valid digests.
     """
     references = {target: image_reference(target) for target in get_args(Target)}
     if allow_tags:

@@ -8,7 +8,7 @@ from components.shared.config import PhotoPattern, Precision, StepConfig
 
 
 class CollectConfig(StepConfig):
-    """The number of production images, the patterns for their photos and slices, and settings of the network."""
+    """The parameters that say how to choose, group and classify the production images."""
 
     group_pattern: PhotoPattern | None = Field(
         default=None,

@@ -26,8 +26,8 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images, relative to `uri`, sorted. If there are too many images, the list has a random
-            choice of the paths. If `uri` names a day without images, the list is empty.
+        names: Sorted paths of the images, relative to `uri`. If there are more than `sample` images, the list has
+            `sample` paths, chosen at random. If `uri` names a day without images, the list is empty.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -38,8 +38,8 @@ class ProductionImages:
             sample: Largest number of images in `names`.
 
         Raises:
-            InputError: The folder does not exist or contains no image. Or it contains a link to a folder, a pipe, or a
-                folder that cannot be listed. If `uri` contains {date} or {yesterday}, a day without images is not an
+            InputError: The folder does not exist or contains no image. Or it contains a pipe, a folder that cannot be
+                listed, or a link to a folder. If `uri` contains {date} or {yesterday}, a day without images is not an
                 error. But the folder that contains the days must exist, and it must not be empty.
         """
         self.uri = fill_in_days(uri)

@@ -130,7 +130,7 @@ def _profile_images(images: ProductionImages, network: Network, weights: str, co
 
 
 def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
-    """Return, for each image, the name of its photo. Warn if the pattern does not match all paths."""
+    """Return, for each image, the name of its photo. Warn if the pattern does not match some of the paths."""
     photos = np.array([photo_of(name, pattern) for name in names])
     unmatched = np.count_nonzero(photos == np.array(names))
     if pattern and unmatched:
@@ -143,9 +143,10 @@ def _photos_of(names: list[str], pattern: str | None) -> np.ndarray:
 
 
 def slices_of(name: str, pattern: str) -> dict[str, str]:
-    """Return the slices of an image as a dict: name of a capturing group -> the text that it matched in the path.
+    """Return the slices of an image as a dict, such as {"surface": "wall"}.
 
-    The text is "" for a capturing group that does not match.
+    A key is the name of a capturing group in `pattern`. The value is the part of the path that this group matches, or
+    "" if the group does not match.
     """
     match = re.search(pattern, name)
     if match is None:
@@ -156,8 +157,8 @@ def slices_of(name: str, pattern: str) -> dict[str, str]:
 def photo_of(name: str, pattern: str | None) -> str:
     """Return the name of the photo that an image was cut from.
 
-    `name` is the path of the image. The photo's name is the part of this path that the pattern's first capturing group
-    matches. Without a pattern or a match, the whole path is returned.
+    `name` is the path of the image. The pattern's first capturing group matches a part of this path, and this part is
+    the photo's name. Without a pattern or a match, the whole path is returned.
     """
     match = re.search(pattern, name) if pattern else None
     if match and match[1]:

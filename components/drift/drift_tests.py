@@ -32,9 +32,10 @@ class Shift:
 
     Attributes:
         name: "features_together", "embedding", or a feature.
-        effect: Size of the difference in standard deviations, not negative. For "features_together" and "embedding",
-            it is the energy distance of the groups' means, in standard deviations of these means. For a feature, it is
-            the Wasserstein distance, in standard deviations of the reference images.
+        effect: Size of the difference between the two sides, in standard deviations; 0 or more. For
+            "features_together" and "embedding", it is the energy distance between the means of the groups. Its unit is
+            the standard deviation of these means. For a feature, it is the Wasserstein distance. Its unit is the
+            standard deviation of the reference images.
         chance: The limit by chance. In 95 of 100 random shuffles of the groups, the effect is smaller than this number.
             The limit has the unit of `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
@@ -54,7 +55,7 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """The images that are compared. Each attribute holds the indices of one side's images, int64, in rising order."""
+    """The images of each side that are compared, as indices: int64 arrays in rising order."""
 
     reference: np.ndarray
     current: np.ndarray

@@ -189,8 +189,8 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
     """Return the slices with new drift.
 
-    Such a slice drifts in this check, but did not drift in the last check that compared it. So if the images of a
-    camera differ in every check, the camera is reported only once.
+    Drift in a slice is new if this check finds it, but the last check that compared the slice did not find it. So if
+    the images of a camera differ in every check, the camera is reported only once.
     """
     last_found: dict[str, list[str]] = {}
     for verdict in before:

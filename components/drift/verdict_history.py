@@ -39,9 +39,9 @@ class Verdict:
         chances: Name of each test -> its limit by chance (`Shift.chance`). It is empty if the check was skipped.
         drifted: Names of the tests that found drift.
         slices: Each slice that was compared -> names of the tests that found drift in this slice.
-        since: The time since when a retraining has been needed. It is the time of the first "retrain" check after the
-            last "steady" check of this model version. It is empty if there was no such "retrain" check, or if the
-            result of this check is "steady" or "skipped".
+        since: Start of the period in which a retraining is needed: the time of the first "retrain" check after the last
+            "steady" check of this model version. It is empty if there was no such "retrain" check, or if the result of
+            this check is "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -184,9 +184,9 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw one line for each test with a large effect.
+    """Draw one line for each of the tests with the largest effects, at most TESTS_IN_FIGURE lines.
 
-    For every check, the line shows the effect divided by the limit by chance.
+    The line has a point for every check. The height of the point is effect / chance (see `Shift`).
     """
     ratios = []
     for verdict in verdicts:

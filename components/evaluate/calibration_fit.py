@@ -128,9 +128,9 @@ def _middle(below: float, above: float) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """A number, such as recall, at each threshold, with its 95 % interval.
+    """A metric, such as recall, at many thresholds. Each value has a 95 % interval.
 
-    In 95 % of the resamples, the number is between `low` and `high`. A resample draws whole photos, not single tiles.
+    In 95 % of the resamples, the value is between `low` and `high`. A resample draws whole photos, not single tiles.
     All fields are float64 (points,).
     """
 

@@ -62,7 +62,7 @@ def _estimates(tiles: pd.DataFrame, calibration: Calibration, config: EvaluateCo
 
 
 def _alarms(specificity: Estimate, tiles: float) -> Estimate:
-    """Return the number of false alarms on `tiles` tiles. The share of false alarms is 1 minus the specificity."""
+    """Return the expected number of false alarms, (1 - specificity) * `tiles`, with its interval."""
     alarms = replace(specificity, value=(1 - specificity.value) * tiles)
     if specificity.low is None or specificity.high is None:
         return alarms

@@ -64,9 +64,10 @@ def precision_recall_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.
 
 
 def _running_counts(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Count the cracks found and the false alarms, with each distinct P(crack) as the threshold.
+    """Use each distinct P(crack) as a threshold, and count how many cracks it finds and how many false alarms it gives.
 
-    The three arrays hold the cracks found, the false alarms, and the threshold. The highest threshold comes first.
+    Return three arrays: numbers of found cracks, numbers of false alarms, and thresholds. The highest threshold is
+    first.
     """
     order = np.argsort(-p_crack, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(p_crack[order])), len(order) - 1)

@@ -224,8 +224,8 @@ def triage_curve(
 def _not_excluded(photos: CrackedPhotos, missed_tiles: int, confidence: float) -> float:
     """Return an upper bound of the true share of missed cracks.
 
-    The bound is the smallest share between 0 and 1 with enough evidence that the true share is not larger. The result
-    is 1 if the evidence is too weak for every share below 1.
+    The bound is the smallest number b for which the evidence shows that the true share is at most b, with the given
+    confidence. If the evidence is too weak for every b below 1, the bound is 1.
     """
     log_needed = -math.log(1 - confidence)
 

@@ -1,1 +1,1 @@
-"""The explain step. It shows which image parts matter for the answer, and measures whether they are on the crack."""
+"""The explain step. It shows which parts of an image matter for the answer, and whether they are on the crack."""

@@ -31,7 +31,7 @@ SENSIBLE_GRID_SIDES = range(4, 33)
 
 @dataclass(frozen=True)
 class Tried:
-    """A layer and method that was tried, and its faithfulness.
+    """A layer and a method that were tried together, and the faithfulness of their maps.
 
     The faithfulness of a map is the area under the insertion curve minus the area under the deletion curve. The
     attribute `faithfulness` is the mean over the tiles, -1 to 1.

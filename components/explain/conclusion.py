@@ -20,7 +20,7 @@ Found = dict[str, Measurement]  # name -> measurement
 
 
 def conclusion(found: Found, method: str, choice: CamChoice) -> tuple[str, bool]:
-    """Decide whether the maps of a method are better than those of an edge filter, and whether people can trust them.
+    """Decide whether people can trust the maps of a method, and whether the maps are better than an edge filter.
 
     Args:
         found: Name of a measurement -> the measurement.
@@ -28,10 +28,10 @@ def conclusion(found: Found, method: str, choice: CamChoice) -> tuple[str, bool]
         choice: The layer and the method of the Grad-CAM maps.
 
     Returns:
-        Text in Markdown, and whether the result is good. A good result has three conditions. The method is better than
-        the edge filter in at least one of DECIDING_MEASURES. The method is worse in none of these measures. There is no
-        reason to doubt the maps. "Better" means that the whole 95 % interval of the difference is above 0, and "worse"
-        means that the whole interval is below 0.
+        Text in Markdown, and whether the result is good. The result is good if three conditions are true: the
+        method is better than the edge filter in at least one of DECIDING_MEASURES; the method is worse in none of these
+        measures; and there is no reason to doubt the maps. "Better" means that the whole 95 % interval of the
+        difference is above 0, and "worse" means that the whole interval is below 0.
     """
     gains: dict[str, Gain] = {}
     for measured in DECIDING_MEASURES:

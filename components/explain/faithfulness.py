@@ -109,8 +109,8 @@ def road(
         score: Function from images (n, 3, H, W), 0 to 255, to the probability (n,) of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        percentiles: For each percentile, the pixels with a map value above it are removed from the first copy of the
-            image. The same number of pixels with the lowest map values is removed from the second copy.
+        percentiles: How many pixels to remove. For example, 90 removes 10 % of the pixels: the first copy loses the
+            pixels with the highest map values, and the second copy loses the pixels with the lowest map values.
         batch_size: Images in a forward pass.
 
     Returns:

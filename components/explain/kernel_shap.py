@@ -75,7 +75,7 @@ def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarr
 
 
 def _blocks(grid: tuple[int, int], shape: tuple[int, int], count: int) -> np.ndarray:
-    """Divide an image into blocks of whole patches, and return the number of each pixel's block, int64 (H, W)."""
+    """Divide an image into blocks of whole patches. Return, for each pixel, the number of its block, int64 (H, W)."""
     blocks_per_side = max(1, int(count**0.5))
     block_of_line = []
     for pixels, patches in zip(shape, grid, strict=True):
@@ -148,7 +148,7 @@ def _region_values(
 
 @contextmanager
 def _numpy_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global random generator, which shap uses. Restore its state after the block."""
+    """Seed NumPy's global random generator, which shap uses. At the end of the `with` block, restore its state."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

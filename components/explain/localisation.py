@@ -38,7 +38,7 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def energy_ratio(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return `energy_inside`, divided by the mask's share of the image. A constant map has a ratio of 1."""
+    """Return `energy_inside` / (share of pixels that are true in the mask). A constant map has a ratio of 1."""
     area = masks.mean(axis=(1, 2))
     return np.divide(energy_inside(maps, masks), area, out=np.zeros(len(maps)), where=area > 0)
 

@@ -108,7 +108,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
 
 
 def _faithfulness(margin: Margin, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> Values:
-    """Return the measures in FAITHFULNESS, on all images."""
+    """Compute the measures in FAITHFULNESS on all images."""
 
     def p_crack(images: torch.Tensor) -> torch.Tensor:
         return margin(images).sigmoid()
@@ -123,7 +123,7 @@ def _faithfulness(margin: Margin, sample: Sample, maps: np.ndarray, config: Expl
 
 
 def _localisation(maps: np.ndarray, sample: Sample, tolerance: float) -> Values:
-    """Return the measures in LOCALISATION, on the images that have a mask."""
+    """Compute the measures in LOCALISATION on the images that have a mask."""
     maps, masks = maps[sample.masked], sample.masks[sample.masked]
     return {
         "pointing_game": pointing_game(maps, masks, tolerance),

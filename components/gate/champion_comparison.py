@@ -36,7 +36,7 @@ class Deployed:
     calibration: Calibration
 
     def answers(self) -> pd.DataFrame:
-        """Return the answers to the test tiles without corruptions.
+        """Return the answers to the uncorrupted test tiles.
 
         The columns are sample_id, group_id, source, surface, label, p_crack (calibrated) and crack (bool, true if the
         model calls the tile a crack).
@@ -110,8 +110,7 @@ class Comparison:
         measurements: The differences, and the p-value of McNemar's test.
         candidate_threshold, champion_threshold: The operating threshold of each model. A model calls a tile a crack if
             the calibrated P(crack) is at least its threshold.
-        limits: The limits on the differences, which the gate must check. It is empty if there is no champion, or if the
-            parameter file switches the comparison off.
+        limits: The limits on the differences, which the gate must check. The list is empty if `pairs` is None.
         pairs: The tiles with answers of both models. The columns are sample_id, group_id, source, surface, label, the
             candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if there is no
             champion, or if the parameter file switches the comparison off.
@@ -277,8 +276,8 @@ def _differences(
 class _Resampled:
     """Every metric of one model.
 
-    `values` is measured on all tiles, and `draws` is measured in each bootstrap resample. `twice` has one entry for
-    each group: the metric if this group counts twice, and all other groups count once.
+    `values` is measured on all tiles, and `draws` is measured in each bootstrap resample. `twice` is measured once for
+    each group: this group then counts twice, and all other groups count once.
     """
 
     values: dict[str, float]

@@ -61,7 +61,7 @@ class Evidence:
         panels: Folder with the panels that the explain step drew.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder. Its table is empty if there is no champion.
+        champion: The champion's predictions folder. Without a champion, the table in this folder has no rows.
         version: The champion's model version; "" if there is no champion.
     """
 

@@ -17,7 +17,7 @@ HEADING = "Sound concrete that looks cracked"
 def certain_alarms(candidate: Deployed, manifest: pd.DataFrame) -> pd.DataFrame:
     """Return the tiles of sound concrete that the candidate calls a crack with a P(crack) of at least CERTAIN.
 
-    The tiles come from all splits. But from the training split, the predictions contain only a sample of the tiles.
+    The tiles come from all splits, but only a sample of the training tiles has predictions.
 
     Args:
         candidate: The candidate's predictions and calibration.

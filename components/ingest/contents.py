@@ -16,8 +16,8 @@ class Contents(NamedTuple):
     Attributes:
         kept: The files to use, ordered by sample_id. If several files have the same bytes, only the first is used. If
             files with the same bytes have different labels, none of these files is used.
-        photos: Table (name): the photos that the files in `kept` and their copies come from. The index is the row
-            number in `kept`. A row number occurs several times if the same bytes were found in several photos.
+        photos: Table (name): the photo of each file in `kept`, and the photo of each copy. The index is the row number
+            of the file in `kept`. The row of a copy has the same row number as the file that is used instead.
         copies: Table (path, kept): the path of a copy, and the path of the file that is used instead.
         both_labels: The files whose bytes occur with both labels, ordered by sample_id.
     """

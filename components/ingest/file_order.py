@@ -34,8 +34,8 @@ def file_order_hints(images: pd.DataFrame) -> list[dict[str, Any]]:
             photo of the tile.
 
     Returns:
-        A dict for each folder that was found, with the keys source, folder, files, ratio and p. The value of files is
-        the number of tested tiles. Ratio and p are the results of `neighbour_test`.
+        A list with one dict for each of these folders. The keys are source, folder, files, ratio and p. The value of
+        files is the number of tested tiles. Ratio and p are the results of `neighbour_test`.
     """
     unknown = images[images["photo"].isna()].drop_duplicates(["source", "group_id"])
     folders = unknown["path"].map(posixpath.dirname)

@@ -47,7 +47,7 @@ class FindingsIndex:
 
         Args:
             files: Files of the source; the index is their row number in `thumbnails`.
-            thumbnails: The object to which we add the thumbnails of the files in the returned table.
+            thumbnails: The thumbnails of all files in the returned table are added to this object.
 
         Returns:
             Table with the columns of `FOUND_TYPES`, with the index of `files`. It has one row for each file that
@@ -66,7 +66,7 @@ class FindingsIndex:
         return pd.concat(known)
 
     def _read_part(self, part: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """Read a part. Return its findings about those files whose path and tag have not changed.
+        """Read a part. Return its findings about the files that still have the same path and tag (see `Source.files`).
 
         If the part is damaged, it is deleted, and the result has no rows.
         """
@@ -100,7 +100,7 @@ class FindingsIndex:
         raise DamagedObjectError(f"{self._store.uri}/{part} does not have the content that its name says")
 
     def add(self, files: pd.DataFrame, thumbnails: Thumbnails) -> None:
-        """Store what was found in the source's files as a new part. If there are many parts, merge all of them.
+        """Store a new part with the findings of this ingestion. If there are many parts, merge all of them.
 
         Args:
             files: All files of the source with what was found in them. `new` is true for the files that this ingestion

@@ -301,8 +301,8 @@ def _name_sets(
     Args:
         kept: Images, ordered by sample_id; group_id is missing for new images.
         connected: Sets of row numbers of connected images.
-        group_of_root: Row number of a set's root -> the group of this set. Only sets that have a group of an earlier
-            version are in this dict.
+        group_of_root: Row number of a set's root -> the group of this set. The root is the row that represents the set
+            in `connected`. Only sets that have a group of an earlier version are in this dict.
         row_of_photo: Photo -> the row number of one of its images.
     """
     group_of_root = dict(group_of_root)

@@ -93,7 +93,8 @@ def conflict_pairs(
         labels: int64 (M,), the label of the first file in each pair of `near_duplicates`.
 
     Returns:
-        int64 (K, 2), index values: first one pair for each sample_id in `same_bytes`, then the near duplicates.
+        int64 (K, 2), index values. The pairs of `same_bytes` come first, one for each sample_id. The near duplicates
+        follow.
     """
     one_of_each = same_bytes.drop_duplicates(["sample_id", "label"]).sort_values(["sample_id", "label"])
     by_content = one_of_each.index.to_numpy(np.int64).reshape(-1, len(CLASSES))

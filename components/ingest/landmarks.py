@@ -29,7 +29,7 @@ TURN_BITS = 3
 
 
 def _patch_waves() -> NDArray[np.float32]:
-    """Return the waves of a two-dimensional DCT, float32 (FREQUENCIES squared, pixels of a patch), each of length 1."""
+    """Return the waves of a two-dimensional DCT, float32 (FREQUENCIES squared, pixels of a patch). Their norm is 1."""
     places = np.linspace(0, np.pi, 2 * PATCH_RADIUS + 2)[:-1] + np.pi / (4 * PATCH_RADIUS + 2)
     wave = np.cos(np.arange(FREQUENCIES)[:, None] * places)
     wave /= np.linalg.norm(wave, axis=1, keepdims=True)
