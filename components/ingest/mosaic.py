@@ -16,7 +16,7 @@ ROWS_IN_AN_IMAGE = 20
 
 
 def mosaic(rows: list[list[bytes]]) -> bytes:
-    """Return a JPEG that shows each row of images side by side."""
+    """Return a JPEG that shows the rows of images, one below the other."""
     columns = max(map(len, rows))
     canvas = np.full((len(rows) * TILE_PIXELS, columns * TILE_PIXELS, 3), 255, np.uint8)
     side = TILE_PIXELS - 2 * MARGIN_PIXELS
@@ -35,7 +35,7 @@ def show_largest(
 ) -> None:
     """Append images that show the largest sets of tiles.
 
-    The `SETS_SHOWN` largest sets are shown, and all sets with more than `TILES_OF_A_LARGE_SET` tiles.
+    We show at least the largest `SETS_SHOWN` sets. We also show every set with more than `TILES_OF_A_LARGE_SET` tiles.
 
     Args:
         page: The page.

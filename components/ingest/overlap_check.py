@@ -42,8 +42,7 @@ NO_OVERLAP = Overlap(0.0, 0.0)
 def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Remove the coarse and the finest structures from a tile's grey levels, and make the contrast equal everywhere.
 
-    With different contrasts, two dark cracks of a similar shape would correlate, although the concrete around them
-    differs.
+    If the contrast were not equal, two dark cracks of a similar shape would correlate, even in different concrete.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -66,7 +65,7 @@ def compare(
 ) -> Overlap:
     """Lay the second tile over the first one, and correlate the area that both show.
 
-    The shift of a candidate is not exact. So we try all shifts nearby and take the best one.
+    The argument `shift` is not exact. So we try all shifts that are near it, and take the best one.
 
     Args:
         first, second: float32 (H, W), from `fine_structure`.

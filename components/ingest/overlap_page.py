@@ -27,7 +27,7 @@ def overlap_content(selection: Selection) -> dict[str, Any]:
         - overlapping_tiles: Number of tiles in these pairs.
         - overlaps_with_both_labels: Number of pairs in which one tile has a crack and the other tile has none.
         - groups_with_both_labels: Number of groups that have such a pair.
-        - photos_joined: The names of two overlapping photos, for each pair of such photos.
+        - photos_joined: For each pair of overlapping photos, the names of both photos.
         - joined_too_much: A sentence for each class that has more than half of its tiles in one group.
     """
     pairs = row_pairs(selection.overlaps)
@@ -63,7 +63,7 @@ def _photos_joined(selection: Selection) -> list[list[str]]:
 def _joined_too_much(selection: Selection) -> list[str]:
     """For each class, return a sentence if one group has more than half of the tiles of the class.
 
-    A group counts only if near duplicates or overlaps joined it.
+    A group counts only if it contains near duplicates or overlapping tiles.
     """
     images = selection.images
     joined_rows = [*selection.near_pairs.ravel().tolist(), *row_pairs(selection.overlaps).ravel().tolist()]

@@ -115,7 +115,7 @@ def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.boo
 
 
 def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Rotate all codes, so that a band of bits comes first. Return those rotated codes that belong to a part.
+    """Rotate all codes, so that the bits of `band` come first. Return those rotated codes that belong to `part`.
 
     The first `PART_BITS` bits of a rotated code are the number of its part.
 
@@ -187,8 +187,8 @@ def _relative_turns(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> ND
     A turn is an index into `ALL_TURNS`.
 
     We brought each patch into its standard position: we first reversed rows and columns, and then transposed the patch.
-    A `Turn` has another order: it transposes first, and then reverses. So if it transposes, the reversed rows of the
-    second patch become reversed columns.
+    A `Turn` has the other order: it transposes first, and then reverses. So if the `Turn` transposes, reversed rows of
+    the second patch become reversed columns.
     """
     transposed, rows, columns = ((first >> np.uint64(bit)).astype(np.int64) & 1 for bit in (2, 1, 0))
     other_transposed, other_rows, other_columns = ((second >> np.uint64(bit)).astype(np.int64) & 1 for bit in (2, 1, 0))
@@ -199,7 +199,7 @@ def _relative_turns(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> ND
 
 
 def _turned_places(places: NDArray[np.float64], turns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Turn places x, y, float64 (N, 2), around the origin."""
+    """Turn each place (x, y) around the origin. `places` and the result are float64 (N, 2)."""
     turned = np.where((turns & 4 > 0)[:, None], places[:, ::-1], places)
     signs = np.stack([1 - 2 * (turns & 1), 1 - (turns & 2)], axis=1)
     return turned * signs

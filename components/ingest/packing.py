@@ -88,7 +88,7 @@ class SourceFiles:
         Args:
             source: Name of the file's source.
             path: The file's path in the source.
-            digest: The sha256 of the expected result, from the examination of the file.
+            digest: The sha256 that the result must have. It was computed when the file was examined.
             mask_turn: The EXIF orientation that says how to turn a mask.
 
         Raises:
@@ -111,7 +111,7 @@ class SourceFiles:
 
 
 class ImageReader:
-    """A reader of the data set's images. If a file is missing or was changed, the reader takes it from the store."""
+    """A reader of the data set's images. It reads from the store if a file is missing or was changed."""
 
     def __init__(self, store: Store, sources: list[Source], images: pd.DataFrame):
         """Create a reader.

@@ -102,7 +102,7 @@ def _images_by_class(labels: pd.Series) -> dict[str, int]:
 
 
 class ConflictPair(NamedTuple):
-    """Two files that show the same image with different labels, each with its name and content."""
+    """Two files that show the same image with different labels: the name and the content of both files."""
 
     no_crack_name: str
     no_crack_content: bytes
@@ -123,7 +123,7 @@ def write_page(
         report: From `report_content`.
         selection: The data set's images.
         read: Function that takes the index of an image and returns the content of its file.
-        conflict_pairs: The pairs of files with different labels that the page shows. The selection can have more pairs.
+        conflict_pairs: The pairs to show. The selection can have more pairs.
         path: File to write.
     """
     page = Page("Data set")

@@ -143,7 +143,7 @@ def recorded_versions(store: Store, records: list[Record | None]) -> list[Versio
 
 
 def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> bool:
-    """Download the reports of the last ingestion of sources that have not changed.
+    """Download the reports that the last ingestion wrote. The sources must not have changed since then.
 
     Returns:
         True if the reports are in the folder. False if the stored reports are damaged or incomplete; then the folder

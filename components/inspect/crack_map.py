@@ -2,7 +2,7 @@
 
 The weight of a tile falls linearly, from 1 at the tile's centre to 0 at the centres of the tiles next to it. So the map
 is the bilinear interpolation between the centres of the tiles, and at each centre it has exactly the tile's P(crack).
-A position outside the outermost centres has the value of the nearest position inside them.
+Beyond the outermost centres, the map repeats the nearest value.
 """
 
 from dataclasses import dataclass

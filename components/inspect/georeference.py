@@ -156,7 +156,7 @@ def utm_to_degrees(east: float, north: float, epsg: int) -> tuple[float, float]:
 
 
 def _geographic(conformal: float) -> float:
-    """Return the tangent of the latitude from the tangent of the conformal latitude, by Newton's method."""
+    """Convert the tangent of the conformal latitude to the tangent of the latitude, by Newton's method."""
     eccentricity = math.sqrt(FLATTENING * (2 - FLATTENING))
     tangent = conformal
     for _ in range(5):

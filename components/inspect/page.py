@@ -1,6 +1,7 @@
-"""Write the page of an inspection. It shows the findings by certainty, a map of the photos, and their crack maps.
+"""Write the page of an inspection.
 
-The page works offline.
+The page shows the findings (the most certain first), a map with the positions of the photos, and each photo with its
+crack map. The page works offline.
 """
 
 from pathlib import Path

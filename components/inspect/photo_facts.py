@@ -37,8 +37,8 @@ class PhotoFacts:
         orientation: EXIF orientation of the stored pixels, 1 to 8.
         gimbal_yaw: Direction of the camera, degrees clockwise from north, -180 to 180. Only DJI drones write it.
         focal_length: Focal length in millimetres.
-        focal_length_35mm: The 35 mm equivalent focal length, millimetres. On film of 36 x 24 mm, this focal length
-            gives the diagonal angle of view of the photo.
+        focal_length_35mm: The 35 mm equivalent focal length, millimetres. A camera with this focal length and film of
+            36 x 24 mm has the photo's diagonal angle of view.
         pixel_pitch: Distance on the sensor between two neighbouring pixels of the photo, millimetres. If the photo was
             scaled down, one pixel of the photo covers several pixels of the sensor, so the distance is larger.
     """

@@ -132,7 +132,7 @@ def _grid(photo: Photo, scale: Scale, model: Model, config: InspectConfig) -> Ti
 
 
 def _named(stem: str, overlay: np.ndarray, close_ups: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return file name -> drawing, the overlay first."""
+    """Return a dict: file name -> drawing. The overlay is first."""
     drawings = {f"{stem}.jpg": overlay}
     for number, drawn in enumerate(close_ups, start=1):
         drawings[f"{stem}_finding_{number}.jpg"] = drawn
@@ -203,7 +203,7 @@ def _counts(tiles: pd.DataFrame, has_band: bool) -> dict[str, Any]:
 
 
 def _table(answers: TileAnswers, grid: TileGrid, model: Model) -> pd.DataFrame:
-    """Return one row for each tile, row by row of the grid."""
+    """Return a table with one row for each tile. The tiles of the grid's first row come first."""
     p_crack = answers.p_crack.ravel()
     needs_review = model.calibration.needs_review(p_crack).astype(bool)  # None becomes false
     triage = np.select(

@@ -1,7 +1,8 @@
 """The record of an inspected photo: one JSON file, which is written when the photo is finished.
 
-A rerun reads the records and skips the photos that are finished. A record contains a digest of the photo's content, the
-model version and the settings. If any of these has changed, the record is not used.
+A rerun reads the records and skips the photos that are finished. A record contains one digest of
+three things: the photo's content, the model version and the settings. If one of them has changed, the record is not
+used.
 """
 
 import json

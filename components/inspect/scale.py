@@ -27,7 +27,7 @@ class Scale:
 
         Args:
             pixels: Side of a training tile, pixels.
-            millimetres: Side of the concrete that a training tile shows. None if unknown; then the result is `pixels`.
+            millimetres: Side of a training tile on the concrete. None if unknown; then the result is `pixels`.
         """
         if self.mm_per_pixel is None or millimetres is None:
             return pixels

@@ -62,7 +62,7 @@ def store_result(
         local: The photo's file on this machine.
         sha256: Digest of the photo's file.
         record: The result of the photo.
-        folder: Folder with the files of the result, as the command `inspect` writes it.
+        folder: Folder with the files of the result, as the command `inspect` writes them.
     """
     stem = file_stem(local, sha256)
     record_name = f"{RECORDS}/{stem}.json"

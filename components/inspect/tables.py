@@ -1,4 +1,4 @@
-"""Write the results of an inspection as tables (CSV) and as a map (GeoJSON). docs/inspection.md has the columns."""
+"""Write the results of an inspection as tables (CSV) and as a map (GeoJSON). docs/inspection.md lists the columns."""
 
 import csv
 import json

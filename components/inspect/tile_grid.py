@@ -102,9 +102,9 @@ def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
 def without_data(empty: np.ndarray) -> np.ndarray:
     """Return which tiles show too little to be classified, bool (rows, columns).
 
-    A tile shows too little if more than half of it is empty. Next to such a tile is the border of an orthomosaic.
-    There, a tile shows too little if more than a tenth of it is empty. Elsewhere, a few black pixels change nothing.
-    They can be the inside of a crack.
+    A tile shows too little if more than half of it is empty. Such a tile is at the border of an orthomosaic. So a
+    neighbour of such a tile shows too little if more than a tenth of the neighbour is empty. Elsewhere, a few black
+    pixels change nothing, because they can be the inside of a crack.
 
     Args:
         empty: Share of empty pixels of each tile, float (rows, columns), 0 to 1.

@@ -105,7 +105,7 @@ class Layout:
 
 
 def find_layout(folder: Path, name: str = "auto") -> Layout:
-    """Find the layout of a folder. If it has none, use the only folder inside it that has a layout.
+    """Find the layout of a folder. If the folder itself has no layout, find the layout of a folder inside it.
 
     Args:
         folder: The source.

@@ -158,7 +158,10 @@ def _names_of_image(mask: str) -> list[str]:
 
 
 def _add(found: Masks, mask: str, fitting: list[Candidate]) -> None:
-    """Give the mask to the only image that fits. If several images fit, give it to the only one with a crack."""
+    """Give the mask to the image that fits. If several images fit, prefer images with a crack.
+
+    If more than one image is still left, the mask is ambiguous.
+    """
     if len(fitting) > 1:
         fitting = [image for image in fitting if image.label == CRACK] or fitting
     if len(fitting) > 1:

@@ -70,7 +70,7 @@ def warn_of_unknown_photos(layout: Layout, files: pd.DataFrame) -> list[str]:
 
 
 def photos_without_cracks(root: Path) -> Marks:
-    """Return the marks of whole photos in which people found no crack."""
+    """Return `Marks` for photos without cracks: each photo below `root` has an annotation without shapes."""
     photos = photos_below(root)
     marks = Marks(root, photos, form=f"the option all={CLASSES[NO_CRACK]}")
     for photo in photos:

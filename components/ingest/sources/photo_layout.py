@@ -73,7 +73,7 @@ def is_photo_folder(root: Path) -> bool:
 
 
 def joined_by_masks(source: Path, roots: list[Path]) -> Path | None:
-    """Return the innermost folder that contains folders of photos and all folders of masks in the source.
+    """Return the innermost folder that contains all folders of photos (`roots`) and all masks of the source.
 
     Return None if one of the folders of photos has no masks.
     """

@@ -65,7 +65,7 @@ class Marks:
         return annotation is None or not any(shape.is_box for shape in annotation.shapes)
 
     def cracks(self, photo: str, data: bytes, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return the mask of the cracks of a photo.
+        """Return a mask that marks the cracks of a photo.
 
         Args:
             photo: One of the photos in `files`.
