@@ -72,11 +72,9 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
         images = len(groups)
         photos = len(set(groups))
         if images < MIN_IMAGES_PER_SIDE:
-            return f"there are too few {name} images: {images}, but at least {MIN_IMAGES_PER_SIDE} are needed"
+            return f"the number of {name} images is {images}, but it must be at least {MIN_IMAGES_PER_SIDE}"
         if photos < MIN_GROUPS_PER_SIDE:
-            return (
-                f"the {name} images come from too few photos: {photos}, but at least {MIN_GROUPS_PER_SIDE} are needed"
-            )
+            return f"the number of {name} photos is {photos}, but it must be at least {MIN_GROUPS_PER_SIDE}"
     return ""
 
 

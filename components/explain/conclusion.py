@@ -102,7 +102,10 @@ def _doubts(found: Found, method: str, choice: CamChoice, gains: dict[str, Gain]
     """Return one paragraph for each reason not to trust the maps of a method."""
     doubts = []
     if method == GRAD_CAM and choice.gain is not None and not choice.is_faithful:
-        doubts.append("No Grad-CAM map of this network is measurably more faithful than a random map.")
+        doubts.append(
+            "No Grad-CAM map of this network is measurably more faithful than a random map. A map is faithful if the "
+            "answer depends on the pixels that the map marks."
+        )
 
     agreement = found.get(f"{SHAP}.coalitions_similarity")
     if method == SHAP and agreement is not None and agreement.value < AGREEMENT:

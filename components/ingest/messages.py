@@ -26,10 +26,10 @@ def say(report: dict[str, Any]) -> None:
         inform(scaling_note("images", report["scaled_from"]))
     for hint in report["file_order"]:
         warn(
-            f"{hint['source']}: the file numbers in the folder {hint['folder'] or '.'} may run photo by photo, because "
-            f"neighbours resemble each other (ratio {hint['ratio']:.2f}, p = {hint['p']:.3f}). Without the names of "
-            "the photos, tiles of one photo can be in several splits; name the photos with ingest.group_pattern or in "
-            "the column group of a table"
+            f"{hint['source']}: the tiles in the folder {hint['folder'] or '.'} may be numbered photo by photo, "
+            f"because neighbours resemble each other (ratio {hint['ratio']:.2f}, p = {hint['p']:.3f}). Without the "
+            "names of the photos, tiles of one photo can be in several splits; name the photos with "
+            "ingest.group_pattern or in the column group of a table"
         )
     for sentence in report["joined_too_much"]:
         warn(sentence)

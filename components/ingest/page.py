@@ -149,7 +149,7 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         ["in the data set version", report["images"]],
         ["exact copies of another file", report["exact_copies"]],
         ["refused", report["refused"]],
-        ["in quarantine: both labels, or a mask that contradicts the label", report["conflicts"]],
+        ["in quarantine: the same image has both labels, or a mask contradicts the label", report["conflicts"]],
         ["in quarantine: they belong to several groups of earlier data set versions", report["between_groups"]],
         ["in quarantine: people called them bad images", report["bad_images"]],
     ]
@@ -159,7 +159,7 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         page.text(f"**Depth**: {scaling_note('images', report['scaled_from'])}.")
 
     columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
-    headers = ["source", "layout", "files", "images used", "refused", "contradictions", "between groups"]
+    headers = ["source", "layout", "files", "images used", "refused", "contradictions", "in several groups"]
     by_source = pd.DataFrame(report["sources"])[columns]
     page.table(headers, by_source.values.tolist(), "Where the files come from")
     readings = []
@@ -186,8 +186,9 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
     page.text(
         "This table shows how well simple predictors predict the label without looking for a crack. An AUROC of 0.5 "
         "means that a predictor is useless, and 1 means that it is perfect. If a predictor has a high AUROC, a network "
-        "can get a high score without recognising cracks. The predictors photo, surface and source use the share of "
-        "cracks among other images with the same photo, surface or source."
+        "can get a high score without recognising cracks. Three predictors are the photo, the surface and the source "
+        "of an image. Such a predictor is the share of cracks among other images with the same value, such as the same "
+        "surface."
     )
     rows = []
     for name, description in PREDICTORS.items():
@@ -238,10 +239,10 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
 def _show_file_order(page: Page, hints: list[dict[str, Any]]) -> None:
     if not hints:
         return
-    page.heading("File numbers that may run photo by photo")
+    page.heading("Tiles that may be numbered photo by photo")
     page.text(
-        "In these folders, a tile resembles the next file much more than a random file of the folder. So the file "
-        "numbers may run photo by photo. The ratio is the distance of neighbours divided by the distance of random "
+        "In these folders, a tile resembles the next file much more than a random file of the folder. So the tiles "
+        "may be numbered photo by photo. The ratio is the distance of neighbours divided by the distance of random "
         f"files (1: no difference). The value p is the result of a permutation test (at most {MAX_P:g} here). We do "
         "not form groups from this. If you know where a photo begins, name the photos with `ingest.group_pattern`, or "
         "in the column `group` of a table. Otherwise, tiles of one photo can be in several splits."

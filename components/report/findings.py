@@ -166,7 +166,8 @@ def headline(findings: Findings) -> str:
     record = findings.registration
     winner = findings.choice["winner"]
     if record["registered"]:
-        return f"{winner} was registered as {record['name']} version {record['version']} ({record['alias']})"
+        version = f"{record['name']} version {record['version']} ({record['alias']})"
+        return f"The network {winner} was registered as {version}"
     if winner is None:
         return "No candidate passed; nothing was registered"
     return f"{winner} was selected but not registered"

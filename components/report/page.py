@@ -52,7 +52,9 @@ WORDS = {
     ),
     "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",
     "P(crack)": "The probability, 0 to 1, that a tile shows a crack, as a network estimates it.",
-    "calibrated P(crack)": "P(crack), corrected: about 30 % of the tiles with the value 0.3 should have a crack.",
+    "calibrated P(crack)": (
+        "P(crack) after a correction. Of the tiles with the value 0.3, about 30 % should have a crack."
+    ),
     "threshold": "The smallest P(crack) at which a network calls a tile a crack.",
     "needs review": "A person must look at the tile, because the network is not sure enough that it has no crack.",
     "accuracy": "The share of right answers.",
@@ -64,7 +66,7 @@ WORDS = {
         "The probability that a cracked tile gets a higher P(crack) than a tile without a crack. Guessing gives 0.5."
     ),
     "95 % interval": "With other photos of the same kind, the number would be different, but probably in this range.",
-    "gate": "The step that refuses a network if it misses a limit of the parameter file.",
+    "gate": "The step that checks the limits of the parameter file. It refuses a network that does not meet them all.",
     "candidate": "A network that was trained in this run.",
     "challenger": "The best candidate that passed the gate. It is registered and waits for a person's decision.",
     "champion": "The model version that a person promoted. It is in use.",
@@ -219,8 +221,8 @@ def _tile_group(title: str, asked: str, answers: WrongAnswers) -> TileGroup:
         remark = f"{count}; all are shown."
     else:
         remark = (
-            f"{count}; {shown:,} are shown. First, the most certain wrong answer of each photo was chosen, then the "
-            "second most certain, and so on."
+            f"{count}; {shown:,} are shown. These {shown:,} were chosen in rounds: first the most certain wrong answer "
+            "of each photo, then the second most certain of each photo, and so on."
         )
 
     tiles = []
@@ -251,7 +253,7 @@ def _numbers(page: Page, findings: Findings) -> None:
     page.table(
         ["candidate", *COLUMNS, "gate"],
         rows,
-        "Candidates after fine-tuning, measured on tiles without corruption. Brackets are 95 % intervals",
+        "Candidates after fine-tuning, measured on unchanged tiles. Brackets are 95 % intervals",
     )
     page.text(footnote(shown))
     page.text(interval_note(findings.best.test_answers["group_id"]))

@@ -132,7 +132,10 @@ def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, b
 
     metric = f"{config.split} {spoken(config.metric)}"
     chosen = f"{winner} was chosen by {metric}."
-    subject = "The lower end of its 95 % interval" if config.on == "low" else "Its value"
+    subject = f"For {winner}, the value"
+    if config.on == "low":
+        subject = f"For {winner}, this lower end"
+        chosen += " Candidates are compared by the lower end of the 95 % interval."
     if refused and len(scores) == 1:
         chosen = f"{winner} was chosen, because no other candidate passed the gate."
         subject = f"The lower end of the 95 % interval of its {metric}" if config.on == "low" else f"Its {metric}"

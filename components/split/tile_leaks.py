@@ -192,10 +192,11 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
     compared, tiles = comparison.compared, comparison.tiles
     page.text(
         "A leak is a pair of near duplicates, or of overlapping tiles, in two splits. With a leak, a network may be "
-        f"tested on a tile from its training. The check took {compared} of {tiles} tiles. It compared each of these "
+        f"tested on a tile from its training. The check used {compared} of {tiles} tiles. It compared each of these "
         "tiles with those in other splits, also mirrored and rotated.\n\n"
-        "- Two tiles are *near duplicates* if the correlation of their fine structure, without slow changes of "
-        f"brightness, is at least {config.leak_correlation:g} (1 means identical).\n"
+        "- To compare two tiles, the check removes gradual changes of brightness from both, and correlates the fine "
+        "structure that is left. The tiles are *near duplicates* if this correlation is at least "
+        f"{config.leak_correlation:g} (1 means identical).\n"
         f"- {_about_overlaps(config)}"
     )
     if compared < tiles:

@@ -122,10 +122,10 @@ SCHEMA = pa.schema(
 assert [field.name for field in fields(Measurement)] == SCHEMA.names
 
 
-FEW_ERRORS = "there are fewer errors than tiles in an average photo, so this interval may be too narrow"
+FEW_ERRORS = "the number of errors is below the number of tiles in an average photo, so this interval may be too narrow"
 DAGGER = (
-    "† There are fewer errors than tiles in an average photo, so this interval may be too narrow. (If there is no "
-    "error, the least certain answer of each class was counted as an error.)"
+    "† The number of errors is below the number of tiles in an average photo, so this interval may be too narrow. (If "
+    "there was no error, we computed the interval as if the least certain answer of each class were wrong.)"
 )
 SPELLINGS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
 SPELLINGS["m2"] = "m²"

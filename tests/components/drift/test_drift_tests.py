@@ -91,12 +91,8 @@ def test_groups_are_evened_out():
 @pytest.mark.parametrize(
     ("reference", "current", "message"),
     [
-        (np.arange(40), np.arange(29), "there are too few current images: 29, but at least 30 are needed"),
-        (
-            np.repeat([0, 1], 20),
-            np.arange(40),
-            r"the reference images come from too few photos: 2, but at least 4 are needed",
-        ),
+        (np.arange(40), np.arange(29), "the number of current images is 29, but it must be at least 30"),
+        (np.repeat([0, 1], 20), np.arange(40), "the number of reference photos is 2, but it must be at least 4"),
         (np.arange(40), np.arange(40), "^$"),
     ],
 )

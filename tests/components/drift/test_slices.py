@@ -38,7 +38,7 @@ def test_a_held_out_surface_is_compared_with_everything_and_a_small_one_is_skipp
     reference, current = placed(profile("t", 100, 1), "deck", "pavement"), placed(profile("p", 100, 2), "wall")
     current.slices.loc[:19, "surface"] = "deck"  # twenty images: too few
     deck, wall = compare_slices(reference, current, CONFIG, 1)
-    assert "there are too few current images: 20, but at least 30 are needed" in deck.why
+    assert "the number of current images is 20, but it must be at least 30" in deck.why
     assert len(wall.shifts) == 13
     row = slice_measurements([deck])[0]
     assert np.isnan(row.value)

@@ -129,9 +129,8 @@ def test_the_gallery_says_how_many_coalitions_a_map_uses_and_whether_they_are_en
     measured = [Measurement("shap.coalitions_similarity", agreement, low=0.3, high=0.95, n=3)]
     text = shap_remark(ShapConfig(regions=25, coalitions=64), measured)
     assert "Each SHAP map has about 25 regions. It uses 64 coalitions (sets of regions)." in text
-    assert (
-        f"a second map from 32 new coalitions. The rank correlation of the two maps is {agreement:.4f} [0.300" in text
-    )
+    assert "we computed a second map from 32 new coalitions (number of cracked tiles: 3)." in text
+    assert f"The rank correlation of the two maps is {agreement:.4f} [0.300" in text
     assert re.search(told, text)
 
 
