@@ -38,7 +38,7 @@ def write_drawn_photos(number: int, folder: Path, seed: int) -> None:
     if not 1 <= number <= MOST_PHOTOS:
         raise InputError(f"--draw-photos {number} {folder}: the number of photos must be from 1 to {MOST_PHOTOS}")
     if seed < 0:
-        raise InputError(f"--seed {seed} is negative; give a whole number from 0")
+        raise InputError(f"--seed {seed} is negative; give 0 or a larger whole number")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"--draw-photos {number} {folder}: the folder is not empty; give a new folder")
     if folder.exists() and not folder.is_dir():

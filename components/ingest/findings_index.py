@@ -97,7 +97,7 @@ class FindingsIndex:
             self._store.get_file(part + THUMBNAILS, thumbnails)
             if digest(bytes_digest(table), file_digest(thumbnails)) == part.rpartition("/")[2]:
                 return table
-        raise DamagedObjectError(f"{self._store.uri}/{part} does not have the content that its name says")
+        raise DamagedObjectError(f"the content of {self._store.uri}/{part} does not match the digest in its name")
 
     def add(self, files: pd.DataFrame, thumbnails: Thumbnails) -> None:
         """Store a new part with the findings of this ingestion. If there are many parts, merge all of them.

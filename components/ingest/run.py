@@ -104,8 +104,8 @@ def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
     path.write_bytes(version.read(store, MANIFEST))
     if read_manifest(path).digest != version.digest:
         raise InputError(
-            f"{store.uri}/{version.key(MANIFEST)} does not match its data set version; restore it from a "
-            "backup of the store"
+            f"the manifest {store.uri}/{version.key(MANIFEST)} is damaged: its content does not have the digest "
+            f"{version.digest}; restore the manifest from a backup of the store"
         )
 
 

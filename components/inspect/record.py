@@ -143,7 +143,10 @@ def load_record(path: Path) -> PhotoRecord:
     """
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if stored.pop("record") != FORMAT:
-        raise ValueError(f"{path} was written by another release; its format must be {FORMAT}")
+        raise ValueError(
+            f"{path} has the format of another release, but this release reads only format {FORMAT}; inspect the photo "
+            "again"
+        )
     facts = PhotoFacts(**stored.pop("facts"))
     findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
     return PhotoRecord(**stored, facts=facts, findings=findings)

@@ -60,9 +60,9 @@ def open_tiff(path: Path) -> Iterator["TiffRows | None"]:
 
         if obstacle and page.imagewidth * page.imagelength > MAX_PIXELS:
             raise ImageError(
-                f"{page.imagewidth}x{page.imagelength} pixels are too many to decode the file at once, and it cannot "
-                f"be read in parts, because {obstacle}; save it with 8 bits per channel and in TIFF tiles, "
-                "uncompressed or with DEFLATE compression"
+                f"too large to decode at once: the photo has {page.imagewidth}x{page.imagelength} pixels, more than "
+                f"{MAX_PIXELS}. The file cannot be read in parts, because {obstacle}. Save the photo as TIFF with 8 "
+                "bits per channel and in tiles, uncompressed or with DEFLATE compression"
             )
         yield None if obstacle else TiffRows(path, file, page, mask)
 

@@ -70,11 +70,14 @@ def make_grid(width: int, height: int, side: int, overlap: float) -> TileGrid:
         ImageError: The photo is smaller than a tile, or the tile is too small to show anything.
     """
     if side < SMALLEST_TILE:
-        raise ImageError(f"a tile would have {side} px at this scale, less than {SMALLEST_TILE}; check the scale")
+        raise ImageError(
+            f"a tile would have {side} px at the photo's scale, but it must have at least {SMALLEST_TILE} px; correct "
+            "scale or distance"
+        )
     if min(width, height) < side:
         raise ImageError(
-            f"smaller than a tile: the photo has {width}x{height} px, and a tile {side}x{side} px; use a larger photo, "
-            "or give its scale"
+            f"smaller than a tile: the photo has {width}x{height} px, and a tile has {side}x{side} px; use a larger "
+            "photo, or give the photo's scale in millimetres per pixel"
         )
     return TileGrid(side, _starts(width, side, overlap), _starts(height, side, overlap))
 

@@ -97,7 +97,9 @@ def _image(row: int, cell: Any, size: int) -> tuple[np.ndarray, pd.DataFrame]:
         data = base64.b64decode(cell, validate=True)
         header = read_header(data)
         if header.width * header.height > MAX_PIXELS:
-            raise ImageError(f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; send tiles")
+            raise ImageError(
+                f"the image has {header.width}x{header.height} pixels, more than {MAX_PIXELS:,}; send a tile"
+            )
         image = decode_filled(data).pixels
     except (binascii.Error, TypeError, ValueError) as error:  # TypeError: the cell is not text
         cause = error if isinstance(error, ImageError) else "not base64"

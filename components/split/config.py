@@ -17,8 +17,8 @@ class HeldOut(Config):
     def _one_of_them(self) -> "HeldOut":
         if (self.surface is None) == (self.source is None):
             raise ValueError(
-                f"robustness has surface {self.surface} and source {self.source}, but it must have either a surface or "
-                "a source; give exactly one of them"
+                f"robustness must have either a surface or a source, but surface is {self.surface} and source is "
+                f"{self.source}; give exactly one of them"
             )
         return self
 

@@ -44,7 +44,7 @@ def check_leaks(
         split = split_of[sample_id]
         first_path, first_split = first_of_group.setdefault(group, (path, split))
         if first_split != split:
-            raise LeakError(f"the group {group} leaks: {first_path} is in {first_split}, {path} in {split}")
+            raise LeakError(f"the group {group} is in two splits: {first_path} in {first_split} and {path} in {split}")
 
 
 def _split_of_each_image(manifest: Manifest, splits: Splits) -> dict[str, str]:
@@ -73,5 +73,5 @@ def _check_pairs(manifest: Manifest, split_of: dict[str, str], relation: str, pa
         path_of = dict(zip(manifest.table["sample_id"], manifest.table["path"], strict=True))
         named = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in leaks[0])
         raise LeakError(
-            f"{len(leaks)} pairs of images that {relation} are in different splits; the first pair: {named}", leaks
+            f"{len(leaks)} pairs of images {relation}, but are in different splits; the first pair: {named}", leaks
         )

@@ -185,7 +185,7 @@ class TrainConfig(StepConfig):
     @model_validator(mode="after")
     def _one_length(self) -> "TrainConfig":
         if self.epochs is None and self.steps is None:
-            raise ValueError("the training has no length: give either epochs or steps")
+            raise ValueError("neither epochs nor steps is set: give either epochs or steps")
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}: give either epochs or steps")
         return self

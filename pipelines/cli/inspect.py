@@ -88,7 +88,8 @@ def _photos_among(files: list[Path], out: Path) -> list[Path]:
     photos = [file for file in files if file not in left_out]
     if not photos:
         raise InputError(
-            f"all {len(files)} files are masks, or results of an inspection in {out}; give photos outside of {out}"
+            f"none of the {len(files)} files is a photo: each is a mask, or a result of an inspection in {out}; give "
+            f"photos outside of {out}"
         )
     return photos
 

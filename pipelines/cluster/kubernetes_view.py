@@ -256,7 +256,8 @@ class ClusterView:
                 raise MissingError(f"there is no {what}; {advice}") from error
             if error.status in (401, 403):
                 raise UnseenError(
-                    f"the account of this kubeconfig is not allowed to read {what} ({error.status})"
+                    f"the account of this kubeconfig is not allowed to read {what} ({error.status}); ask the "
+                    "administrator of the cluster for the permission"
                 ) from error
             raise InputError(
                 f"could not read {what}: the cluster answers {error.status} {error.reason}; ask its administrator"

@@ -57,8 +57,8 @@ def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
     )
     if found.metadata.uid != account["uid"]:
         raise InputError(
-            f"the service account {name} of the cluster at {view.address} has another id than the account whose token "
-            f"KFP gets, so this is not KFP's cluster; {advice}"
+            f"KUBECONFIG names another cluster than KFP_ENDPOINT: the cluster at {view.address} has an account {name}, "
+            f"but the token for KFP belongs to an account with another id. {advice}"
         )
     return f"KUBECONFIG and the token for KFP have the same account {name}"
 
@@ -102,7 +102,7 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
     advice = "raise the quota, or lower the resources of these steps in the parameter file"
     if never:
-        raise InputError(f"the quota is smaller than one step, so this step never starts: {'; '.join(never)}; {advice}")
+        raise InputError(f"a quota is too small, so these steps never start: {'; '.join(never)}. Either {advice}")
     if not_now:
         raise WarnedError(
             f"these steps have to wait: {'; '.join(not_now)}. They start when other pods of the namespace end. If "
@@ -165,10 +165,10 @@ def check_volumes(view: ClusterView) -> str:
         f"annotate storageclass NAME {DEFAULT_CLASS}=true"
     )
     if waiting:
-        raise InputError(f"volume claims {', '.join(waiting)} wait: {problem}")
+        raise InputError(f"volume claims {', '.join(waiting)} wait for a volume: {problem}")
     raise WarnedError(
-        f"no volume claim waits for a default storage class, but {problem}. The database and the S3 server of the dev "
-        "overlay need a default class"
+        f"{problem}. No volume claim waits for a default class now, but the database and the S3 server of the dev "
+        "overlay need one"
     )
 
 

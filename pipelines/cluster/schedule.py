@@ -168,8 +168,8 @@ def _require_ended(api: KfpApi, recurring: Any) -> None:
             if run.state not in END_STATES:
                 raise InputError(
                     f'the schedule "{recurring.display_name}" cannot be changed or removed now, because its run '
-                    f'"{run.display_name}" has not ended, and KFP would delete this run too. Wait for its end, or stop '
-                    f"it first: crack-pipeline runs stop ENV {run.run_id}"
+                    f'"{run.display_name}" has not ended, and KFP would delete this run too. Wait until the run ends, '
+                    f"or stop it first: crack-pipeline runs stop ENV {run.run_id}"
                 )
             return
 

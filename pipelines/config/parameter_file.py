@@ -230,7 +230,7 @@ def _refuse_given_keys_of(kind: type[StepConfig], place: Place, section: Any, or
     for key in sorted(kind.GIVEN_BY_RUN & set(section)):
         way_out = f'set "{key}" at the top of the file' if key in RunConfig.model_fields else "remove it"
         raise InputError(
-            f"{origin.of((*place, key))}: {_dotted((*place, key))} belongs to the run, not to a step; {way_out}"
+            f"{origin.of((*place, key))}: {_dotted((*place, key))} belongs to the run, so no step can set it; {way_out}"
         )
 
 

@@ -139,7 +139,9 @@ def _explaining(text: str) -> Iterator[None]:
         raise kind(f"line {mark.line + 1}: {', '.join(words)}") from error
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise SyntaxInputError(f"line {line}: the character {chr(error.character)!r} is not allowed in YAML") from error
+        raise SyntaxInputError(
+            f"line {line}: the character {chr(error.character)!r} is not allowed in YAML; remove it"
+        ) from error
     except InputError:
         raise
     except (ValueError, KeyError) as error:  # such as `!!int two`

@@ -90,8 +90,8 @@ def tile_of(names: Iterable[str], where: str) -> str:
         if found:
             return found[-1]
     raise InputError(
-        f"{where}: {names[0] if names else ''!r} does not name a tile; use the tile's sample_id, 64 hexadecimal "
-        "characters; the file names in the folder `tiles` that `review queue` wrote contain it"
+        f"{where}: {names[0] if names else ''!r} does not name a tile; use the tile's sample_id, which has 64 "
+        "hexadecimal characters. `review queue` wrote it into the file names in its folder `tiles`"
     )
 
 

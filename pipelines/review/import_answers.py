@@ -121,9 +121,9 @@ def _require_known(answers: Collection[str], known: Collection[str], store: Stor
     if unknown:
         raise InputError(
             f"{len(unknown)} of the {len(answers)} tiles in {path} are in no data set version of {store.uri}, such as "
-            f"{unknown[0]}. Give the store of the queue. If they are tiles of inspected photos, give the folder of the "
-            "queue with --queue. Or remove them from the file, or keep their answers for a later ingestion with "
-            "--keep-unknown. Nothing was imported"
+            f"{unknown[0]}. Nothing was imported. Give the store of the queue. If the tiles come from inspected "
+            "photos, give the folder of the queue with --queue. Otherwise, remove these tiles from the file, or keep "
+            "their answers for a later ingestion with --keep-unknown"
         )
 
 

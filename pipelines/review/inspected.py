@@ -113,5 +113,5 @@ def _cut(photo: Path, record: PhotoRecord, findings: list[Finding]) -> list[byte
                 bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
                 tiles.append(cv2.imencode(".png", bgr)[1].tobytes())
     except ImageError as error:
-        raise InputError(f"{photo}: {error}; inspect it again") from error
+        raise InputError(f"{photo}: {error}; inspect the photo again") from error
     return tiles

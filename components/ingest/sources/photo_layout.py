@@ -60,7 +60,7 @@ def names_file(root: Path) -> str | None:
     """
     found = sorted(path for path in _files_below(root) if name_of(path).lower() in NAMES_FILES)
     if len(found) > 1:
-        raise InputError(f"{root} has several files with the names of classes: {', '.join(found)}; keep one of them")
+        raise InputError(f"{root} has several files that list the classes: {', '.join(found)}; keep one of them")
     return found[0] if found else None
 
 

@@ -144,7 +144,9 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     if masks:
         forms.append(f"{len(masks)} masks, such as {masks[0]}")
     if len(forms) > 1:
-        raise InputError(f"{root} says in several forms where the cracks are: {'; '.join(forms)}; keep one of them")
+        raise InputError(
+            f"{root} marks the cracks in several forms: {'; '.join(forms)}. Keep one form, and remove the others"
+        )
     if unused and not forms:
         raise _nothing_known(root / unused[0])
 
@@ -154,7 +156,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
         if recognised:
             return _with_annotations(root, photos, recognised, meanings, unused)
     except UnknownClassError as error:
-        raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
+        raise InputError(f"{error}. Or give each class a meaning: ?classes=Spalling:no_crack;Fissure:crack") from error
 
     candidates = [Candidate(path, folder_of(path).partition("/")[0], CRACK) for path in photos]
     found = match_masks(candidates, masks)

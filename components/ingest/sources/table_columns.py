@@ -125,8 +125,8 @@ def _separator(text: str, where: str) -> tuple[str, str]:
     if len(fitting) > 1:
         readings = " or ".join(SEPARATORS[separator] for separator in fitting)
         raise InputError(
-            f"{where}: the first line {header.strip()!r} has a path and a label with {readings} between the columns; "
-            "save the table with one separator"
+            f"{where}: the first line {header.strip()!r} can be split at {readings}, and each way gives the columns "
+            "path and label; save the table with one separator"
         )
     return (fitting or [","])[0], text
 

@@ -197,7 +197,10 @@ def _check_all(text: str, options: dict[str, str]) -> None:
         raise InputError(f"data is {text!r}: synthetic tiles have both classes; remove the option all")
     if "classes" in options or options.get("layout", "auto") not in ("auto", PHOTOS):
         other = "classes" if "classes" in options else "layout"
-        raise InputError(f"data is {text!r}: the option all gives every image its class; remove the option {other}")
+        raise InputError(
+            f"data is {text!r}: the option all gives every image the same class, so the option {other} has no meaning; "
+            f"remove the option {other}"
+        )
 
 
 def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:

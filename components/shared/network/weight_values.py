@@ -64,7 +64,10 @@ def check_embeddings(embeddings: torch.Tensor) -> None:
     embeddings = embeddings.double()
     largest = embeddings.abs().max().item()
     if not largest < LARGEST_EMBEDDING:
-        raise InputError(f"the network's embeddings have values up to {largest:.3g}; use another file")
+        raise InputError(
+            f"the network's embeddings have values up to {largest:.3g}, but every value must be below "
+            f"{LARGEST_EMBEDDING:g}; use another file"
+        )
 
     difference = (embeddings - embeddings[0]).norm(dim=1).max()
     if difference <= SMALLEST_DIFFERENCE * embeddings.norm(dim=1).max():

@@ -177,6 +177,6 @@ def _check(predictions: Predictions, where: str) -> None:
     clean = int(_is_clean(table, "after").sum())
     if len(predictions.embeddings) != clean:
         raise InputError(
-            f"{where}: there are {len(predictions.embeddings)} embeddings for {clean} rows of uncorrupted images "
-            "after fine-tuning, but there must be one for each row; run the step predict again"
+            f"{where}: there are {len(predictions.embeddings)} embeddings for {clean} rows. Each row of an uncorrupted "
+            "image after fine-tuning must have one embedding; run the step predict again"
         )

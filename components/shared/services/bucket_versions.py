@@ -129,8 +129,8 @@ def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
         key, message = next(iter(refused.items()))
         raise InputError(
             f"the bucket {store.bucket} refuses to remove the versions of {len(refused)} of {len(objects)} deleted "
-            f"objects, such as {store.uri}/{key}: {message}; if Object Lock protects them, run the command again after "
-            "the protection ends; otherwise, the access key needs the right s3:DeleteObjectVersion"
+            f"objects, such as {store.uri}/{key}: {message}. If Object Lock protects these versions, run the command "
+            "again after the protection ends. Otherwise, give the access key the right s3:DeleteObjectVersion"
         )
 
 

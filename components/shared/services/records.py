@@ -26,7 +26,7 @@ def write_record(store: Store, key: str, record: Any) -> None:
     """
     content = asdict(record) if is_dataclass(record) and not isinstance(record, type) else dict(record)
     if SEAL in content:
-        raise ValueError(f"the record {key} has a field {SEAL}, which is the name of its digest; rename the field")
+        raise ValueError(f"the record {key} has a field {SEAL}, but the digest needs this name; rename the field")
     sealed = {**content, SEAL: digest(content)}
     store.put_bytes(key, json.dumps(sealed, indent=1).encode())
 

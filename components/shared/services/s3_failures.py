@@ -110,8 +110,8 @@ def s3_errors_explained() -> Iterator[None]:
         if package in ("boto3", "botocore", "s3transfer") or TRANSFER_FAILED in str(error):
             cause = " ".join(str(error).split())
             raise InputError(
-                f"MLflow's storage of artifacts failed: {cause}; check the storage server and the AWS_ settings, and "
-                "run again"
+                f"MLflow could not use its artifact store: {cause}; check the storage server and the AWS_* settings, "
+                "and run again"
             ) from error
         raise
 

@@ -116,7 +116,7 @@ def test_overlap_joins_two_photos_and_the_report_says_so(
     related = related_images(store, manifest.digest)
     in_test = manifest.table["path"] == "crack/2_8.png"
     splits = make_splits(manifest.table[["sample_id"]].assign(split=np.where(in_test, "test", "train")))
-    with pytest.raises(LeakError, match="images that overlap are in different splits"):
+    with pytest.raises(LeakError, match="images overlap, but are in different splits"):
         check_leaks(manifest, splits, {"overlap": related["overlap"]})
 
     apart, report = ingest(folder, store, tmp_path, group_pattern=photo, overlap=None)

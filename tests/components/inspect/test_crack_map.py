@@ -48,7 +48,7 @@ def test_a_photo_smaller_than_a_tile_says_its_size(width, height):
 
 
 def test_a_scale_that_makes_tiles_tiny_is_refused():
-    with pytest.raises(ImageError, match="a tile would have 2 px at this scale"):
+    with pytest.raises(ImageError, match="a tile would have 2 px at the photo's scale"):
         make_grid(600, 400, 2, 0.5)
 
 

@@ -148,7 +148,7 @@ def test_a_file_that_is_not_text_or_not_there_gives_one_message(tmp_path) -> Non
     with pytest.raises(InputError, match="No such file"):
         read_answers(tmp_path / "nowhere.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty has neither a folder labels nor a folder that is named like an answer"):
+    with pytest.raises(InputError, match="empty has neither a folder labels nor a folder of tiles whose name is"):
         read_answers(tmp_path / "empty")
 
 

@@ -81,7 +81,7 @@ def _by_id(document: dict[str, Any], name: str, path: Path) -> dict[Any, dict[st
     for one in records(document.get(name), f"{path}: {name}"):
         key = key_of(one.get("id"), f"{path}: {name}")
         if key in found:
-            raise InputError(f"{path}: {name} has the id {key!r} twice; give each of them its own id")
+            raise InputError(f"{path}: two {name} have the id {key!r}; give each of the two its own id")
         found[key] = one
     return found
 

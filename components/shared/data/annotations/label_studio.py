@@ -110,8 +110,8 @@ def image_of(task: dict[str, Any], where: str) -> str:
             images[name] = path
     if len(images) > 1 and "image" not in images:
         raise InputError(
-            f"{where} has images in several fields, {', '.join(images)}; keep only one of these fields, or give one "
-            "of them the name image"
+            f"{where} has images in several fields, {', '.join(images)}; keep only one of these fields, or rename one "
+            'of them to "image"'
         )
     if images:
         return images.get("image") or next(iter(images.values()))
@@ -135,7 +135,9 @@ def marks_of(task: dict[str, Any], where: str) -> list[PersonsMarks]:
         InputError: The task is in the short form JSON-MIN, or has a mark that we cannot use.
     """
     if "data" not in task:
-        raise InputError(f"{where} has no field data, as in the short form JSON-MIN; export the project as JSON")
+        raise InputError(
+            f'{where} lacks the field "data"; perhaps the file has the short form JSON-MIN. Export the project as JSON'
+        )
     found = []
     for position, one in enumerate(records(task.get("annotations") or [], f"{where}, annotations"), start=1):
         if not one.get("was_cancelled"):
@@ -223,13 +225,16 @@ def _rectangle(value: dict[str, Any], size: tuple[int, int] | None, where: str) 
     if degrees % 360 == 0:
         return box("", x, y, x + width, y + height, where)
     if size is None:
-        raise InputError(f"{where}: a turned rectangle needs original_width and original_height; export it again")
+        raise InputError(f"{where}: a turned rectangle needs original_width and original_height; export the file again")
     return rotated_box("", (x, y, x + width, y + height), degrees, (x, y), where)
 
 
 def _painted(value: dict[str, Any], size: tuple[int, int] | None, where: str) -> Shape:
     if size is None or value.get("format") != "rle":
-        raise InputError(f"{where}: a brush stroke needs the format rle and the size of its image; export it again")
+        raise InputError(
+            f'{where}: a brush stroke needs the field "format" with the value "rle", and the fields original_width and '
+            "original_height; export the file again"
+        )
     width, height = size
     if width * height > MAX_PIXELS:
         raise InputError(
@@ -249,5 +254,5 @@ def _painted(value: dict[str, Any], size: tuple[int, int] | None, where: str) ->
 def _words(value: dict[str, Any], name: str, where: str) -> list[str]:
     words = value.get(name) or []
     if not isinstance(words, list):
-        raise InputError(f"{where}: its {name} are not a list; export it again")
+        raise InputError(f"{where}: the field {name} is not a list; export the file again")
     return [text(word, f"{where}, {name}") for word in words]

@@ -47,7 +47,9 @@ def delimiter_of(content: str, path: Path) -> str | None:
             fitting.append(delimiter)
     if len(fitting) > 1:
         readings = " or ".join(DELIMITERS[one] for one in fitting)
-        raise InputError(f"{path}: the first line {header!r} can be read with {readings}; use only one of them")
+        raise InputError(
+            f"{path}: the first line {header!r} can be split at {readings}; save the table with only one separator"
+        )
     return fitting[0] if fitting else None
 
 
@@ -73,7 +75,7 @@ def read_table(
         photo = text(row["photo"], f"{where}, photo")
         size = _size(row, where)
         if sizes.setdefault(photo, size) != size:
-            raise InputError(f"{where}: {photo} has another size than in earlier rows; correct it")
+            raise InputError(f"{where}: {photo} has another size than in earlier rows; correct {' or '.join(SIZE)}")
         shapes.setdefault(photo, []).extend(_shapes(row, classes, where))
 
     annotations = []
@@ -131,7 +133,7 @@ def _shapes(row: dict[str, str], classes: dict[str, str], where: str) -> list[Sh
         return []
     if not row["class"] or not (has_box or has_polygon):
         found, missing = ("class", "shape") if row["class"] else ("shape", "class")
-        raise InputError(f"{where} has a {found}, but no {missing}; write both, or only the photo")
+        raise InputError(f"{where} has a {found}, but no {missing}; write both, or leave both empty")
 
     label = classes[row["class"]]
     if has_box:

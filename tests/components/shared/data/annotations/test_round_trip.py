@@ -228,7 +228,7 @@ def test_a_long_run_of_a_brush_layer_is_decoded() -> None:
     ("data", "message"),
     [
         (b"", "it ends too early"),
-        (bytes(packed([0] * 16)), "it has 16 values of 8 bits, but an image of 3x2 pixels has 24 of 8 bits"),
+        (bytes(packed([0] * 16)), "it has 16 values of 8 bits, but an image of 3x2 pixels has 24 values of 8 bits"),
         (bytes(packed(list(range(24))))[:-3], "it ends too early"),
         (bytes(packed([0] * 32)).replace(bytes([0, 0, 0, 32]), bytes([0, 0, 0, 24]), 1), "more than 24 values"),
     ],
