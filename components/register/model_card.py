@@ -135,7 +135,7 @@ def _held_out(rows: Measurements, names: Iterable[str]) -> list[list[str]]:
 
 
 def _triage_table(rows: Measurements) -> str:
-    """Return a table: which share of the tiles needs review, and which share of the cracks is below the review band.
+    """Return a table of two shares: the tiles that need review, and the cracked tiles below the review band.
 
     The table has a column for each split. The result is "" if the shares were not measured.
     """
@@ -195,7 +195,7 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of sources and surfaces, the lowest recall first.
+    """Return a table of the results on each source and each surface, the lowest recall first.
 
     The result is "" if there is only one source and only one surface.
     """

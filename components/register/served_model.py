@@ -1,8 +1,8 @@
 """The registered model as MLflow loads it. It receives image files as base64 and returns P(crack).
 
-The model is logged as "models from code" (MLflow's term): MLflow runs this file and unpickles nothing. Every module of
-this project that this file imports is copied into the model's code folder. So a serving host does not need this
-project.
+The model is logged as "models from code" (MLflow's term): MLflow runs this file and unpickles nothing. This file
+imports modules of this project. The model's code folder contains copies of these modules, so a serving host does not
+need this project.
 """
 
 import base64

@@ -143,7 +143,7 @@ def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
 
 
 def _write_novelty(winner: Winner, folder: Path) -> Path:
-    """Write the novelty limit. Only 1 % of the held-out images are farther from the training images than this limit."""
+    """Write the limit for the distance from the training images. Only 1 % of the held-out images exceed this limit."""
     predictions = read_predictions(winner.predictions)
     held_out = np.concatenate([predictions.embeddings_of(split) for split in HELD_OUT_SPLITS])
     reference = read_profile(Path(winner.dossier) / PROFILE)

@@ -89,7 +89,7 @@ class Candidate:
         return self._wrong_answers(label=0)
 
     def reasons_for_refusal(self) -> list[str]:
-        """Return one sentence for each limit of the gate that the candidate misses."""
+        """Return the reasons why the gate refused the candidate: one sentence for each limit that was not met."""
         return [row["why"] for row in self.verdict["rows"] if not row["passed"]]
 
     def _wrong_answers(self, label: int) -> WrongAnswers:

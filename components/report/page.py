@@ -101,11 +101,11 @@ def write_report(
 
     Args:
         findings: The findings of the run.
-        pages: Pages about all candidates: heading in the report -> path of the page that comes below this heading. The
-            report has the headings in the same order.
+        pages: Heading in the report -> path of a page about all candidates. The report shows each page below its
+            heading, in the order of this dict.
         title: The report's heading.
-        page_path: File to write: the report as one self-contained HTML document.
-        summary_path: File to write: the summary as JSON. `findings.summarise` describes its content.
+        page_path: File for the report, which is one self-contained HTML document.
+        summary_path: File for the summary, in JSON. `findings.summarise` describes the summary.
     """
     page = Page(title)
     _first_screen(page, findings)
@@ -240,7 +240,7 @@ def _origin(group_id: str, source: str) -> str:
 
 
 def _numbers(page: Page, findings: Findings) -> None:
-    """Append the table of all candidates, their errors in words, and the reasons why the gate refused a candidate."""
+    """Append the table of the candidates. Then append the errors of each candidate, and the reasons for refusals."""
     rows = []
     shown: list[Measurement | None] = []
     for candidate in findings.candidates:

@@ -19,7 +19,8 @@ class Score:
     """One candidate's numbers. The rule compares them with the numbers of the other candidates.
 
     Attributes:
-        score: The number that decides: the metric's value, or the lower end of its interval (`SelectConfig.on`).
+        score: The number that decides. `SelectConfig.on` says whether it is the metric's value or the lower end of the
+            metric's interval.
         value: The metric's value.
         gigaflops: 10^9 floating-point operations for one image. It is infinite if it is unknown.
     """

@@ -32,7 +32,7 @@ def folder_digest(folder: str | Path, without: Collection[str] = ()) -> str:
 
     Args:
         folder: The folder. Empty subfolders do not count.
-        without: Names of files at the top of the folder that do not count.
+        without: Files that do not count, as paths relative to the folder.
     """
     folder = Path(folder)
     files = {}

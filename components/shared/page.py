@@ -56,7 +56,7 @@ class CellImage:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading of the page: level 2 to 4, the anchor that links use, and its text."""
+    """A heading of the page. `level` is 2 to 4, and links to the heading use `anchor`."""
 
     level: int
     anchor: str
@@ -86,7 +86,7 @@ class Page:
 
     @contextmanager
     def fold(self, text: str, level: int = 2) -> Iterator[str]:
-        """Append a section that the reader can open, with a heading. The `with` block appends the section's content.
+        """Append a heading and a section that the reader can open. The `with` block appends the section's content.
 
         Printing opens all sections. A link to a place inside a section opens that section.
 

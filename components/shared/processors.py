@@ -40,7 +40,7 @@ def count_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
 
 
 def limit_threads(processors: int | None = None) -> None:
-    """Limit the threads of this process's libraries to the number of its processors. A lower limit is not changed.
+    """Limit the threads of each library to the number of processors. A limit that is already lower is kept.
 
     Libraries that are loaded later, and child processes, read the limit from the environment.
 

@@ -25,5 +25,5 @@ def require_file(path: Path | str) -> None:
 
 
 def reason(error: OSError) -> str:
-    """Return the reason of an error without the number of the error and the path."""
+    """Return the reason that an `OSError` gives, without the error number and the path."""
     return error.strerror or str(error)

@@ -119,7 +119,7 @@ def signed(entry: Entry, key: Ed25519PrivateKey) -> Entry:
 
 
 def separate_unsigned(entries: list[Entry], keys: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
-    """Split the list: entries with a valid signature, and entries without one.
+    """Separate the entries with a valid signature from the other entries.
 
     A signature is valid if it was made with the key of the person in `Entry.by`.
 

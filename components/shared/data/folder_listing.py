@@ -90,8 +90,8 @@ def everything_below(root: Path, part: str = "") -> Iterator[Found]:
         part: The folder to list, relative to the root. If it does not exist, nothing is yielded.
 
     Yields:
-        Each file has an empty `problem`. For a folder that cannot be listed, a link to a folder, a pipe, a socket or a
-        device, `problem` is not empty.
+        A file, a broken link or a hidden folder has an empty `problem`. A pipe, a socket, a device, a link to a folder,
+        or a folder that cannot be listed has the reason in `problem`.
     """
     if not os.path.lexists(f"{root}/{part}"):
         return

@@ -102,7 +102,7 @@ def _gif_colours(flags: bytes) -> int:
 
 
 def _next_part_of_gif(data: bytes, place: int) -> int:
-    """Return where the part after a chain of blocks begins. The chain begins at `place`.
+    """Skip a chain of blocks that begins at `place`. Return the offset of the next part.
 
     The first byte of each block is its size, and the last block is empty.
     """
@@ -150,7 +150,7 @@ def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height of a PNG or JPEG file. Return None if the format or the header gives no size."""
+    """Return the width and height of a PNG or JPEG file. Return None for other files and if the size is missing."""
     if data.startswith(PNG):
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if data.startswith(JPEG):

@@ -1,4 +1,4 @@
-"""Score how much an image differs from a model's training images. If it differs a lot, the answer may be wrong.
+"""Score how much an image differs from a model's training images. A high score warns that the answer may be wrong.
 
 We measure the distance from the training images twice: with the network's embeddings, and with the image features,
 which do not depend on the network. The embeddings find some strange images that the features miss, and the features
@@ -91,7 +91,7 @@ def _distance_to_neighbours(reference: np.ndarray, images: np.ndarray) -> np.nda
     """Return each image's mean distance to the nearest reference images, float64 (m,).
 
     NEIGHBOURS is the number of reference images in this mean. `reference`, float (n, d), and `images`, float (m, d),
-    are embeddings. All embeddings are first scaled to length 1.
+    are embeddings. All embeddings are first scaled to norm 1.
     """
     similarity = _unit(images) @ _unit(reference).T
     count = min(NEIGHBOURS, len(reference))

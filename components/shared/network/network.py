@@ -273,7 +273,7 @@ def _quiet_timm() -> Iterator[None]:
 
 
 def _start_small(backbone: Any, classes: int) -> None:
-    """Give the layers that compute the logits small random weights."""
+    """Set small random weights in the layers that compute the logits."""
     for head in find_heads(backbone):
         for layer in head.modules():
             # A layer that computes the logits has one row of weights per class. The head may contain other layers too.

@@ -100,7 +100,8 @@ def create_pretrained(
     """Create a backbone with the weights of a file. Only the head is new.
 
     Args:
-        create: Function that creates the backbone from timm's options for the weights. {} gives random weights.
+        create: Function that creates the backbone. Its argument is a dict of timm's options for the weights. If the
+            dict is empty, the weights are random.
         path: The weights file.
         find_heads: Function that returns the head modules of a backbone.
 

@@ -7,8 +7,8 @@ request is one sentence, with a status from 400 to 499, or 503 if the server is 
 
 The server starts to listen after the model has classified a test image. Then `/ready` answers 200.
 
-A registered model version contains its own code, under the same package names as this project. To run that code, the
-process must not have imported this project before. So this file imports nothing from the project, and runs as a script.
+A registered model version contains its own copy of this project's code, with the same package names. The process must
+import this copy, not the project. So this file imports nothing from the project, and runs as a script.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ class Guard:
         """Append the body of a request to `body`, or raise RefusedError.
 
         Many clients read our response only after they have sent their whole body. So we also receive the rest of a
-        refused body, but do not keep it and do not wait longer for it.
+        refused body. We do not keep this rest, and we do not extend the time limit for it.
         """
         refused: RefusedError | None = None
         more = True
@@ -238,7 +238,7 @@ def _json_rows(body: bytearray) -> list[Any]:
 
 
 def _once(body: bytes) -> Receive:
-    """Return an ASGI function `receive` that returns a body that was already read."""
+    """Return an ASGI function `receive` for a body that was already read."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -296,7 +296,7 @@ class NamedModel:
 
 
 def require_answer(model: NamedModel) -> None:
-    """End the process with a sentence if the model cannot classify the test image."""
+    """End the process with an error message if the model cannot classify the test image."""
     try:
         model.predict(pd.DataFrame({"image": [TEST_IMAGE]}))
     except Exception as error:  # the model's own code can raise any error

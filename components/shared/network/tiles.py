@@ -107,7 +107,7 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
 
 
 def _default_workers(devices: int) -> int:
-    """Return the number of decoding processes of one device. One of the device's processors is left for the network."""
+    """Return the number of decoding processes for one device. Each device leaves one processor for the network."""
     return max(1, min(MAX_WORKERS, count_processors() // devices - 1))
 
 

@@ -31,12 +31,12 @@ SHAPES = ("box", "polygon", "polyline", "mask")
 def read_cvat(
     path: Path, root: Element | None = None, meanings: Mapping[str, str] = NO_MEANINGS
 ) -> list[ImageAnnotation]:
-    """Read an XML file in the format "CVAT for images". Every image in it gives one annotation, even without shapes.
+    """Read an XML file in the format "CVAT for images". Every image gives one annotation, even without shapes.
 
     Args:
         path: The file.
         root: The parsed content of the file. If it is None, this function parses the file.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: The file does not have this format, has an unknown class, or has a shape that we cannot read. The

@@ -72,7 +72,7 @@ def read_label_studio(path: Path, content: Any, meanings: Mapping[str, str] = NO
     Args:
         path: The file, for messages.
         content: The parsed content of the file.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: A task names no image, or has a mark or class that we cannot use. The message names the task.
@@ -100,7 +100,7 @@ def image_of(task: dict[str, Any], where: str) -> str:
     """Return the path of a task's image in the storage. If the image was uploaded, return its file name.
 
     Raises:
-        InputError: The task names no image, or several images.
+        InputError: The task has no image, or it has several images and none of them is in the field `image`.
     """
     data = record(task.get("data"), f"{where}, data")
     images = {}

@@ -1,4 +1,4 @@
-"""Describe what people drew on an image, turn it into a mask of the cracks, and decide the label of a tile."""
+"""Describe the shapes that people drew on an image, convert them to a crack mask, and decide the label of a tile."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ class Bitmap:
     Attributes:
         counts: int64 (n,), lengths of runs of pixels. The runs are alternately outside and inside the shape; the first
             is outside.
-        left, top, width, height: The rectangle of the image that the mask describes, pixels.
+        left, top, width, height: Place and size of the mask in the image, pixels.
         by_columns: True if the runs go down the columns, false if they go along the rows.
     """
 
@@ -133,10 +133,9 @@ def crack_mask(annotation: ImageAnnotation, width: int, height: int) -> NDArray[
 
 
 def label_of_share(share: float) -> int | None:
-    """Return the label of a tile, 1 for crack and 0 for no_crack, given the share of its pixels that are crack.
+    """Return the label of a tile, 1 for crack and 0 for no_crack. `share` is the share of crack pixels in the tile.
 
-    None means that the tile is left out, because it has some crack pixels, but their share is below
-    `SMALLEST_CRACK_SHARE`.
+    If `share` is above 0 but below `SMALLEST_CRACK_SHARE`, the result is None, and the tile is left out.
     """
     if share >= SMALLEST_CRACK_SHARE:
         return CRACK

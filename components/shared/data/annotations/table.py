@@ -62,7 +62,7 @@ def read_table(
         path: The file, for messages.
         content: The text of the file.
         delimiter: The character between two cells. If it is not a comma, numbers of a box can have a decimal comma.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: A column is unknown, or a row cannot be used. The message names the line.
