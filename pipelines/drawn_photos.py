@@ -1,4 +1,4 @@
-"""Write synthetic photos as JPEG files with EXIF metadata, as a camera does, and the masks of their cracks."""
+"""Write synthetic photos, and masks of their cracks. The photos are JPEG files with EXIF metadata, as from a camera."""
 
 import datetime
 from pathlib import Path

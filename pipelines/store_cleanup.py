@@ -83,7 +83,7 @@ class Leftover:
 
 
 def require_longer_than_a_run(days: float, run_deadline: int) -> None:
-    """Raise InputError if a run may take longer than `days` days. `run_deadline` is its longest time in seconds."""
+    """Raise InputError if a run may take longer than `days` days. A run may take at most `run_deadline` seconds."""
     longest = run_deadline / SECONDS_PER_DAY
     if days < longest:
         raise InputError(
@@ -219,7 +219,7 @@ def running_runs(client: MlflowClient) -> list[Run]:
 
 
 def end_dead_runs(client: MlflowClient, all_are_dead: bool) -> int:
-    """Give MLflow runs whose process died the status KILLED; return their number.
+    """Find the MLflow runs whose process died, and set their status to KILLED. Return the number of these runs.
 
     Args:
         client: Client of the MLflow server.

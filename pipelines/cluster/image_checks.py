@@ -40,7 +40,7 @@ def check_container_images(allow_tags: bool = False) -> str:
 
 
 def check_server_image(file: Path = SERVER_IMAGES) -> str:
-    """Check that MLflow's container image in the manifests is the "cpu" image of images/digests.json.
+    """Check that the manifests run MLflow from the "cpu" container image that images/digests.json names.
 
     Args:
         file: The kustomization that names the container images.

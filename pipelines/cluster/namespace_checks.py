@@ -1,4 +1,4 @@
-"""Check the namespace of a run: labels, quotas, volumes, network policies, and whether it is in KFP's cluster.
+"""Check the namespace of a run: its cluster, labels, quotas, volumes and network policies.
 
 A check returns a text about what it found. It raises `InputError` if a run would fail, and the message says how to fix
 the problem. It raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this
@@ -131,7 +131,10 @@ def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]
 
 
 def _counted(need: Resources) -> Iterator[tuple[str, str]]:
-    """Yield what a quota counts for a step's pod, as pairs: name and amount. The pod's limits equal its requests."""
+    """Yield each amount that a quota counts for a step's pod, as a pair (name in the quota, amount).
+
+    A pod's requests and limits are equal, so a resource has the same amount under each of its names.
+    """
     for resource, wanted in (("cpu", need.cpu), ("memory", need.memory)):
         for name in (resource, f"requests.{resource}", f"limits.{resource}"):
             yield name, wanted

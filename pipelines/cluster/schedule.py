@@ -96,7 +96,7 @@ def place_all(
 
     Raises:
         InputError: The parameter file has no schedule, or no schedule for this pipeline. The error is also raised if
-            KFP or its namespace cannot be used, or if a schedule to replace has a run that has not ended.
+            KFP or its namespace cannot be used, or if a run of the old schedule has not ended.
     """
     chosen: dict[str, ScheduleConfig] = {}
     for name, schedule in config.schedule.items():
@@ -132,7 +132,8 @@ def switch_all(
     """List, pause, resume or remove the schedules of an environment, or only the schedule of one pipeline.
 
     Raises:
-        InputError: Nothing is scheduled, KFP cannot be used, or a schedule to remove has a run that has not ended.
+        InputError: Nothing is scheduled, or KFP cannot be used. Or the action is "remove", and a run of a schedule has
+            not ended.
     """
     names = sorted(schedule_name(name, environment) for name in MODULES if pipeline in (None, name))
     api.check()
@@ -175,7 +176,7 @@ def _require_ended(api: KfpApi, recurring: Any) -> None:
 
 
 def _find(api: KfpApi, config: RunConfig, names: Collection[str]) -> list[Any]:
-    """Return the recurring runs with these names in the experiment that the parameters name."""
+    """Return the recurring runs with these names. Only runs in the experiment of `config` are returned."""
     experiment = api.find_experiment(config.experiment)
     if experiment is None:
         return []

@@ -38,7 +38,7 @@ def cron_for_kfp(cron: str) -> str:
 
 
 def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
-    """Return the first time later than `after`, in UTC, that matches a cron expression of five fields.
+    """Return the next time, in UTC, that matches a cron expression of five fields. The time is later than `after`.
 
     If both the day of the month and the day of the week are restricted, a day needs to match only one of the two, as in
     every cron program.

@@ -48,7 +48,8 @@ class _Origin:
         name: Name of the file; "run-time parameters" if there is no file. Messages begin with this name, unless an
             option set the value.
         text: Text of the file; empty if there is no file.
-        settings: Parameters that options of the command line set. They override the file, the last one first.
+        settings: Parameters that options of the command line set. They override the file. If several of them
+            set the same parameter, the last one counts.
     """
 
     name: str
@@ -56,7 +57,7 @@ class _Origin:
     settings: Sequence[Setting] = ()
 
     def of(self, place: Place) -> str:
-        """Return where the value at a place comes from: the file and the line, or an option of the command line."""
+        """Return the origin of the value at `place`: the file and the line, or an option of the command line."""
         for setting in reversed(self.settings):
             if setting.key == place[: len(setting.key)]:
                 return setting.written

@@ -275,7 +275,7 @@ def _remove_database(database: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface on which nothing listens."""
+    """Return the number of a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return probe.getsockname()[1]

@@ -101,12 +101,12 @@ def checked_files(model_uri: str, signed_by: Path | None) -> Iterator[str]:
         signed_by: PEM file of the public key that must verify the version's signature. None: no signature is needed.
 
     Yields:
-        The folder of a registered model version. Any other URI is yielded unchanged and is not checked, because only
-        registered versions have a digest.
+        The folder with the files of the version. If `model_uri` does not name a registered version, the function
+        yields `model_uri` and checks nothing, because only registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered files. Or `signed_by` is given, and
-            the signature is missing or wrong, or the URI does not name a registered version.
+        InputError: The version does not exist, or its files are not the registered files. With `signed_by`: the
+            signature is missing or wrong, or `model_uri` does not name a registered version.
     """
     name, version = name_and_version(model_uri)
     if not version and signed_by:

@@ -106,8 +106,8 @@ class Registry:
             The new entry of the history; None if the version is already the champion.
 
         Raises:
-            InputError: There is no such version, its verdict is not "passed" and `force` is false, its files are not
-                the registered files, or a required signature is missing or wrong. Or `by` or `why` is empty or too
+            InputError: There is no such version, its files are not the registered files, or a required signature is
+                missing or wrong. Or `force` is false, and the verdict is not "passed". Or `by` or `why` is empty or too
                 long.
         """
         by = _checked("by", by)

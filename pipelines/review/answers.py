@@ -24,7 +24,7 @@ class Given:
     Attributes:
         answers: sample_id of the tile (the sha256 of its file) -> crack, no_crack, bad image or unsure.
         unanswered: sample_ids of the tiles that are in the file without an answer.
-        left_out: Texts. Each names a place in the file that gives no answer, and says why.
+        left_out: One text for each place in the file that gives no answer. The text names the place and the reason.
     """
 
     answers: dict[str, str] = field(default_factory=dict)

@@ -168,9 +168,9 @@ def checked_name(by: str) -> str:
 
 
 def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
-    """Return the label of each tile in the newest data set version that has the tile, as tile -> label.
+    """Return a dict: tile -> its label. The label is from the newest data set version that has the tile.
 
-    Tiles that no data set version has are not in the result.
+    A tile that is in no data set version is not in the result.
 
     Raises:
         InputError: The store has no data set version.

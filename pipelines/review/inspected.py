@@ -45,8 +45,8 @@ def cut_inspected(folder: Path) -> InspectedTiles:
         folder: The folder that `crack-pipeline inspect` wrote.
 
     Raises:
-        InputError: The folder is not the folder of an inspection, no finding needs review, or all photos with such a
-            finding are missing or were changed.
+        InputError: The folder is not the folder of an inspection, or no finding needs review. Or all photos with
+            findings to review are missing or were changed.
     """
     rows = []
     images: dict[str, bytes] = {}
@@ -75,7 +75,7 @@ def cut_inspected(folder: Path) -> InspectedTiles:
 
 
 def _records(folder: Path) -> Iterator[tuple[Path, PhotoRecord]]:
-    """Yield the path of each photo, as it was given to the inspection, and the photo's record."""
+    """Yield the path and the record of each photo. The path is the one that was given to the inspection."""
     try:
         photos = pd.read_csv(folder / PHOTOS, dtype=str, keep_default_na=False)[["photo", "sha256"]]
     except (OSError, ValueError, KeyError) as error:

@@ -153,7 +153,7 @@ def _decision(
 
 
 def _exact(plan: Plan, labels: np.ndarray, limits: Limits) -> tuple[Decision, str]:
-    """Decide if every tile of the site has a label. Then recall and the false-alarm rate are known exactly."""
+    """Decide from the exact recall and false-alarm rate. They are known if every tile of the site has a label."""
     called = plan.tiles["called"].to_numpy()
     cracks = labels == 1
     if not cracks.any() or cracks.all():

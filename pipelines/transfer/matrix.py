@@ -107,7 +107,8 @@ class LimitResult:
 def cells_of(left_out: str, domain_column: str, answers: Predictions, calibration: Calibration) -> list[Cell]:
     """Return a network's metrics on each source or surface.
 
-    All tiles of the left-out source or surface are used. For every other one, only tiles of the test split are used.
+    All tiles of the left-out source or surface are used. Of every other source or surface, only the tiles
+    of the test split are used.
 
     Args:
         left_out: The source or surface that the network was trained without. Its tiles are the robustness split.

@@ -100,10 +100,10 @@ def _read_label_file(path: Path, names: dict[int, str]) -> Marks:
 
 
 def _class_names(folder: Path) -> dict[int, str]:
-    """Read the names of the classes from the only file that has them.
+    """Find the file with the names of the classes, and read the names.
 
     Raises:
-        InputError: There is no file with the names, or there are several.
+        InputError: The folder has no such file, or several such files.
     """
     found = []
     for place in (folder, folder / LABELS):
