@@ -38,14 +38,15 @@ def main() -> None:
 
 
 def _prepare(message: str) -> str:
-    """Change KFP's message to the executor.
+    """Return the message that KFP sends to the executor, with two changes.
 
     The configuration becomes JSON, and the description of each output's storage becomes "".
 
     KFP copies the configuration six times into the run's status. For each input artifact, KFP also copies 500 bytes
     that describe the storage of the artifact. To keep the status small, the configuration arrives here as YAML (see
     `pipelines/graphs/compact.py`), and we set the description of the storage to "". KFP then does not write a
-    description of its own. KFP's launcher does not need the description. KFP's pages use their own credentials instead.
+    description of its own. KFP's launcher does not need the description. KFP's UI does not need it either, because the
+    UI has its own credentials for the storage.
     """
     values = json.loads(message)
     parameters = values["inputs"].get("parameterValues", {})

@@ -1,4 +1,4 @@
-"""Find tiles of different splits that could be overlapping cuts of one photo. The search compares SIFT keypoints.
+"""Find pairs of tiles that are in different splits and could be overlapping cuts of one photo. Compare SIFT keypoints.
 
 Ingestion has its own search for overlaps, which compares landmarks. If the leak check used the same search, it would
 miss the same pairs.
@@ -55,7 +55,7 @@ NO_KEYPOINTS = Keypoints(np.zeros((0, DESCRIPTOR_LENGTH), np.uint8), np.zeros((0
 
 
 class Candidate(NamedTuple):
-    """Two tiles of different splits that could overlap.
+    """Two tiles that are in different splits and could overlap.
 
     Attributes:
         row, other: Row numbers of the tiles.

@@ -86,7 +86,8 @@ def overlap_of(structure: NDArray[np.float32], other: NDArray[np.float32], place
     """Lay a tile over another one, and correlate the area that both show.
 
     Args:
-        structure, other: float32 (H, W), from `even_structure`. A mirrored tile is mirrored already.
+        structure, other: float32 (H, W), from `even_structure`. If `Candidate.mirrored` is true, the caller has already
+            mirrored `structure`.
         placement: float64 (2, 3), as in `keypoints.Candidate`.
     """
     height, width = other.shape

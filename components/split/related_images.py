@@ -35,8 +35,8 @@ def _table(
 ) -> pd.DataFrame:
     """Read a table of the data set version. If the store does not have the table, return an empty table.
 
-    A missing table causes a warning. But early releases did not write the `optional` tables. So a missing optional
-    table causes no warning if the store has the data set version.
+    If a table is missing, we warn. But we do not warn if `optional` is true and the store has the data set version,
+    because early releases did not write the optional tables.
     """
     if version is not None:
         try:

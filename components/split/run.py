@@ -75,7 +75,7 @@ def assign_splits(
 def _check_related(
     store: Store, manifest: Manifest, splits: Splits, related: dict[str, list[tuple[str, str]]], page_path: str | Path
 ) -> None:
-    """Check what ingestion recorded about related images. If there is a leak, a page shows the pairs.
+    """Check that images are in the same split if ingestion recorded them as related. A page shows the leaks.
 
     Raises:
         LeakError: There is a leak.
@@ -192,8 +192,8 @@ def split_groups(
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
     """Raise InputError if a class has fewer groups than there are splits.
 
-    `where` is a part of the error message, such as " outside surface wall". It describes the part of the data set that
-    is in `table`.
+    `where` says, in the error message, which part of the data set is in `table`. An example is " outside surface wall",
+    if the surface "wall" is held out. For the whole data set, `where` is "".
     """
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())

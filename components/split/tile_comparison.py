@@ -3,12 +3,13 @@
 Ingestion finds near duplicates by a perceptual hash and by the correlation of thumbnails. With the same measure, this
 module would repeat the errors of ingestion. So it uses another measure: the correlation of the fine structure of two
 tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. It does not contain slow
-changes of brightness. So the same direction of light does not make two tiles without details similar.
+changes of brightness. For example, two smooth tiles are not similar only because the light comes from the same side.
 
 Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
 approximate search, because it could miss a pair.
 
-Tiles that only overlap are found by `keypoints.py` and confirmed by `overlap_comparison.py`.
+Overlapping tiles may be too different to be near duplicates. `keypoints.py` finds tiles that could overlap, and
+`overlap_comparison.py` checks them.
 """
 
 from collections.abc import Iterator
@@ -120,8 +121,8 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         image: uint8 (H, W, 3), RGB.
 
     Returns:
-        float32 (SIDE, SIDE) with mean 0 and length 1, or zeros for a tile without any structure. The scalar product of
-        two fine structures is their Pearson correlation.
+        float32 (SIDE, SIDE). The mean is 0, and the Euclidean norm is 1. For a tile without any structure, all values
+        are 0. The scalar product of two fine structures is their Pearson correlation.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
@@ -170,7 +171,7 @@ def most_similar(
 
 
 def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Yield square images, float32 (N, side, side), in each of the eight rotations and mirror images."""
+    """Yield square images, float32 (N, side, side), in eight versions: each of four rotations, also mirrored."""
     for mirrored in (images, images[:, :, ::-1]):
         for quarters in range(4):
             yield np.rot90(mirrored, quarters, axes=(1, 2))
@@ -199,7 +200,7 @@ def _largest_split_first(tiles: pd.DataFrame) -> pd.DataFrame:
 
 
 class Described(NamedTuple):
-    """What we compare of N tiles.
+    """The fine structures and the keypoints of N tiles. The comparison of the tiles uses them.
 
     Attributes:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`.

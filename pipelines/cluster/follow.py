@@ -38,7 +38,7 @@ LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 class Outcome(IntEnum):
-    """The results of a run, as exit statuses of the command."""
+    """The possible outcomes of a followed run. The value is the exit status of the command."""
 
     SUCCEEDED = 0
     FAILED = 1

@@ -36,7 +36,7 @@ SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 class _Transform:
     """A function with its derivative and its inverse. The function converts a number to an unbounded scale.
 
-    On the unbounded scale, the errors of the number are almost normally distributed.
+    On the unbounded scale, the random error of the number is almost normally distributed.
     """
 
     forward: Callable
@@ -96,7 +96,7 @@ def one_twice(count: int) -> np.ndarray:
 def interval(
     value: float, draws: np.ndarray, twice: np.ndarray, groups: int, scale: Scale, losses: float = math.inf
 ) -> tuple[float, float]:
-    """Return the lower and upper end of a number's 95 % interval. Both are `value` if the number never varies.
+    """Return the lower and upper end of a number's 95 % interval. If all draws are equal, both ends are `value`.
 
     Args:
         value: The number, measured on all groups.

@@ -8,8 +8,9 @@ running the network. The folder contains:
 - `views.jpg`: one image in all views; only if the network also answered corrupted images;
 - `calibration.json`: only in the champion's folder.
 
-The champion's `predictions.parquet` has no rows if there is no champion, or if the champion already knows every test
-tile. The champion knows a tile if it was trained or validated on this tile or on another tile of the same group.
+The predict step also writes such a folder for the champion. The champion answers only the test tiles that it does not
+know. It knows a tile if it was trained or validated on this tile or on another tile of the same group. If the champion
+knows every test tile, `predictions.parquet` in this folder has no rows. If there is no champion, it has no rows either.
 """
 
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Predictions:
 
 
 def empty_predictions() -> Predictions:
-    """Return predictions without rows. They are used if there is no champion, or if it has no test tiles to answer."""
+    """Return predictions without rows, for example if there is no champion."""
     return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
 
 

@@ -83,7 +83,7 @@ def deleted_objects(
 
 
 def _entries(store: Store, prefix: str) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield each version under a prefix, and true if it has content. A version without content marks a deletion."""
+    """Yield a pair for each version under a prefix: the version, and whether it has content or marks a deletion."""
     position: dict[str, str] = {}
     while True:
         page = _page(store, prefix, position)

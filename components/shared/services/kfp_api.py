@@ -133,7 +133,7 @@ class KfpApi:
         )
 
     def version(self, pipeline_id: str, name: str, file: Path, description: str) -> tuple[Any, bool]:
-        """Return the pipeline's version of this name. If it does not exist, upload the file as this version.
+        """Return the pipeline's version that is called `name`. If it does not exist, upload the file as this version.
 
         Returns:
             The version, and true if this call uploaded it.
@@ -149,7 +149,7 @@ class KfpApi:
         ), True
 
     def newest_version(self, pipeline: str) -> Any | None:
-        """Return the newest version of a pipeline. Return None if the pipeline or a version of it does not exist."""
+        """Return the newest version of a pipeline. Return None if the pipeline does not exist or has no version."""
         found = self._find_pipeline(pipeline)
         if found is None:
             return None
@@ -163,7 +163,7 @@ class KfpApi:
         yield from self._pages("list runs", self._runs.run_service_list_runs, "runs", **query)
 
     def find_run(self, experiment_id: str, name: str) -> Any | None:
-        """Return the experiment's run of this name, or None if there is none."""
+        """Return the experiment's run that is called `name`. Return None if it does not exist."""
         query = {"experiment_id": experiment_id, "filter": _named(name)}
         return next(self._pages("list runs", self._runs.run_service_list_runs, "runs", **query), None)
 

@@ -281,7 +281,7 @@ def version_by_content(name: str, content: str) -> str | None:
 
 @_explained()
 def put(write: Callable[..., Any], *row: str) -> None:
-    """Set an alias or a tag of a registered model. Another process may set the same alias or tag at this moment.
+    """Set an alias or a tag of a registered model. Other processes may set the same alias or tag at the same time.
 
     MLflow has a row in its database for each alias and each tag. It checks whether the row exists, and then inserts or
     updates the row. If two processes insert at the same time, the server refuses one insert. At the second attempt, the

@@ -181,7 +181,7 @@ def _settings(bucket: str) -> Mapping[str, str]:
 
 
 def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    """Return the value of the first named setting that has a value. Return None if no named setting has a value."""
+    """Search the settings in the order of `names`, and return the first value that is not empty, or None."""
     values = [settings[name] for name in names if settings.get(name)]
     return values[0] if values else None
 

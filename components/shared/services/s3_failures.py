@@ -34,7 +34,7 @@ STS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetFederationToken", "GetSess
 
 
 class MissingObjectError(InputError):
-    """No object in the store has the key."""
+    """The store does not have the object."""
 
 
 class DamagedObjectError(InputError):

@@ -215,7 +215,7 @@ class Store:
         )
 
     def _has(self, key: str, digest: str) -> bool:
-        """Return whether an object can be read back with this sha256."""
+        """Return whether the object can be read back and its content has the sha256 `digest`."""
         try:
             self.get_bytes(key, digest)
         except (MissingObjectError, DamagedObjectError):
