@@ -1,1 +1,1 @@
-"""The steps of the crack-training pipeline. Each step has a folder. README.md in this folder describes them."""
+"""The steps of the crack-training pipeline. Each step has a folder. README.md in this folder describes the steps."""

@@ -24,16 +24,18 @@ HOW_TO_ALLOW_TAGS = "--allow-tags (make: ALLOW_TAGS=1) accepts tags, for develop
 
 
 def container_image(target: Target) -> str:
-    """Return the name with which components refer to the container image of a build target."""
+    """Return the name that components use for the container image of a build target."""
     return f"{UNPUBLISHED_REGISTRY}/concrete-crack-{target}"
 
 
 def image_reference(target: Target) -> str:
-    """Return the reference of a build target's container image. If no image was pushed yet, return only its name.
+    """Return the reference of a build target's container image.
+
+    If no container image was pushed yet, the reference is only the name that `container_image` returns.
 
     Raises:
-        InputError: IMAGE_DIGESTS names a missing file, or the file of the digests is not JSON or does not have the
-            target.
+        InputError: IMAGE_DIGESTS names a file that does not exist. Or the file with the digests is not JSON, or does
+            not contain the target.
     """
     path = _digest_file()
     if not path.exists():
@@ -61,11 +63,11 @@ def check_images(allow_tags: bool = False) -> None:
     """Check that the reference of every container image contains a digest. A run on a cluster needs these digests.
 
     Args:
-        allow_tags: Accept tags and names of unpushed container images, for development. Another container image may get
-            the same tag between two runs.
+        allow_tags: For development: accept a container image that has a tag in place of a digest, or that was not
+            pushed yet. With a tag, two runs may use different container images, because tags can be moved.
 
     Raises:
-        InputError: There are no digests, or one is malformed. The message says how to get them.
+        InputError: There are no digests, or one is malformed. The message says how to get valid digests.
     """
     references = {target: image_reference(target) for target in get_args(Target)}
     if allow_tags:

@@ -24,7 +24,8 @@ from components.shared import mounted_secrets
 def main() -> None:
     """Run KFP's executor on `components/FOLDER/component.py`.
 
-    The executor's module is an argument because KFP's local runner accepts only commands that name it.
+    The executor's module is an argument, because KFP's local runner accepts only commands that contain the name of this
+    module.
     """
     folder, executor = sys.argv[1:3]
     sys.argv[1:3] = ["--component_module_path", str(Path(__file__).parent / folder / "component.py")]
@@ -37,12 +38,15 @@ def main() -> None:
 
 
 def _prepare(message: str) -> str:
-    """Change KFP's message to the executor: the configuration becomes JSON, and outputs describe no storage.
+    """Return the message that KFP sends to the executor, with two changes.
 
-    KFP copies the configuration six times into the run's status, and also 500 bytes that describe the storage of each
-    input artifact. To keep the status small, the configuration arrives here as YAML (see
+    The configuration becomes JSON, and the description of each output's storage becomes "".
+
+    KFP copies the configuration six times into the run's status. For each input artifact, KFP also copies 500 bytes
+    that describe the storage of the artifact. To keep the status small, the configuration arrives here as YAML (see
     `pipelines/graphs/compact.py`), and we set the description of the storage to "". KFP then does not write a
-    description of its own. KFP's launcher does not need the description. KFP's pages use their own credentials instead.
+    description of its own. KFP's launcher does not need the description. KFP's UI does not need it either, because the
+    UI has its own credentials for the storage.
     """
     values = json.loads(message)
     parameters = values["inputs"].get("parameterValues", {})
@@ -55,7 +59,7 @@ def _prepare(message: str) -> str:
 
 
 def _leave_as_it_is(**options: Any) -> Callable[[Callable], Callable]:
-    """Take the place of KFP's decorator, which builds a component for the compiler. Return the function unchanged."""
+    """Replace KFP's decorator `dsl.component`, which builds a component. Our decorator does not change the function."""
     return lambda function: function
 
 

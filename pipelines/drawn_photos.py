@@ -1,4 +1,4 @@
-"""Write synthetic photos as JPEG files with EXIF metadata, as a camera does, and the masks of their cracks."""
+"""Write synthetic photos, and masks of their cracks. The photos are JPEG files with EXIF metadata, as from a camera."""
 
 import datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ def write_drawn_photos(number: int, folder: Path, seed: int) -> None:
     if not 1 <= number <= MOST_PHOTOS:
         raise InputError(f"--draw-photos {number} {folder}: the number of photos must be from 1 to {MOST_PHOTOS}")
     if seed < 0:
-        raise InputError(f"--seed {seed} is negative; give a whole number from 0")
+        raise InputError(f"--seed {seed} is negative; give 0 or a larger whole number")
     if folder.is_dir() and any(folder.iterdir()):
         raise InputError(f"--draw-photos {number} {folder}: the folder is not empty; give a new folder")
     if folder.exists() and not folder.is_dir():

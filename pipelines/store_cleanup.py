@@ -1,7 +1,7 @@
 """Find and delete stored data that no model or recent run needs.
 
 We keep the data set versions that a registered model or a recent run used, and everything that changed in the last
-`days` days. In this text, the age of `days` days is called the limit.
+`days` days. In this text, these `days` days are called the limit.
 
 We also keep the history of a source while a kept data set version contains images of the source. The next ingestion of
 the source continues this history. Without the history, that ingestion could put the images into other groups. The
@@ -11,13 +11,13 @@ A pipeline job appears in MLflow only when its training starts. Until then, two 
 
 - Everything that the job writes is newer than the limit.
 - When the step ingest starts, it writes an object into the history of each of its sources. So the history is newer than
-  the limit, and is kept. With a history, we also keep the data set version from which the next ingestion continues, and
-  the shards of this version.
+  the limit, and is kept. If we keep a history, we also keep the data set version from which the next ingestion
+  continues, and the shards of this version.
 
 Both rules need a limit that is longer than any run. So `require_longer_than_a_run` refuses a shorter limit. In a
 workdir, the limit may be shorter, because gc locks the workdir, and no run can use it at the same time. gc does not
-lock a store: a run that starts while gc deletes may miss a data set version. The run then stops with a message that
-says so, and a second run makes the version again.
+lock a store. If a run starts while gc deletes objects, the run may need a data set version that gc has just deleted.
+The run then stops with a message that says so, and a second run makes the version again.
 
 Results of steps, with their checkpoints, only save time if a run is repeated. A registered model version has files of
 its own, so old results are deleted. The ledger, which records the splits of all groups, is small and is always kept.
@@ -83,7 +83,7 @@ class Leftover:
 
 
 def require_longer_than_a_run(days: float, run_deadline: int) -> None:
-    """Raise InputError if a run may take longer than `days` days. `run_deadline` is its longest time in seconds."""
+    """Raise InputError if a run may take longer than `days` days. A run may take at most `run_deadline` seconds."""
     longest = run_deadline / SECONDS_PER_DAY
     if days < longest:
         raise InputError(
@@ -100,8 +100,8 @@ def find_leftovers(
     Args:
         store: The storage root.
         client: Client of the MLflow server that keeps runs and registered models.
-        days: Objects that changed in the last `days` days are kept, and so is the data that runs of these days used. If
-            a run has not ended, its data and all objects that changed since its start are kept too.
+        days: We keep objects that changed in the last `days` days, and the data of runs that started in these days. If
+            a run has not ended, we also keep its data, and all objects that changed since its start.
         now: The time to count back from. None means the current time.
     """
     since = kept_since(client, days, now)
@@ -197,7 +197,7 @@ def _names(leftovers: Iterable[Leftover]) -> set[str]:
 
 
 def _versions_of_models_and_runs(client: MlflowClient, since: datetime.datetime, running: Iterable[Run]) -> set[str]:
-    """Return the digests of the data set versions that registered models, recent runs and running ones used."""
+    """Return the digests of the data set versions that were used by registered models, recent runs or running runs."""
     digests: set[str | None] = set()
     for run in running:
         digests.add(run.data.tags.get(DATASET))
@@ -219,7 +219,7 @@ def running_runs(client: MlflowClient) -> list[Run]:
 
 
 def end_dead_runs(client: MlflowClient, all_are_dead: bool) -> int:
-    """Give MLflow runs whose process died the status KILLED; return their number.
+    """Find the MLflow runs whose process died, and set their status to KILLED. Return the number of these runs.
 
     Args:
         client: Client of the MLflow server.

@@ -54,5 +54,5 @@ def in_first_screen(page: Page, selector: str) -> bool:
 
 
 def scroll_width(page: Page) -> int:
-    """Width of the page's content, CSS pixels. If it is above the window's, the page scrolls sideways."""
+    """Width of the page's content, CSS pixels. A page scrolls sideways if its content is wider than the window."""
     return page.evaluate("document.documentElement.scrollWidth")

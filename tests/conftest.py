@@ -34,7 +34,7 @@ SETTINGS = (
 
 
 def pytest_configure() -> None:
-    """Remove the caller's settings before anything reads them, from this process and all that the tests start."""
+    """Remove the caller's settings from the environment, before this process or its children read them."""
     for name in list(os.environ):
         if name.startswith(PREFIXES_OF_SETTINGS) or name.upper() in SETTINGS:
             del os.environ[name]
@@ -47,13 +47,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Let the collector start, but never search the loaded libraries."""
+    """Start Python's garbage collector. It never searches the libraries that are already loaded."""
     gc.freeze()
     gc.enable()
 
 
 def pytest_unconfigure() -> None:
-    """Let the interpreter free the libraries, because some complain at its end if it does not."""
+    """Let the interpreter free the libraries at its end. Otherwise, some libraries complain."""
     gc.unfreeze()
 
 
@@ -65,7 +65,7 @@ def import_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def outside_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the step after each test: a step that a test runs makes this process one that waits like a step."""
+    """Leave the current step after each test. Otherwise, later tests would wait for MLflow as long as a step does."""
     monkeypatch.setattr(events, "_current_step", "")
 
 

@@ -1,4 +1,4 @@
-"""An S3 server in front of a real one. It passes every request on, except where it fails as networks and stores do."""
+"""An S3 server in front of a real one. It passes requests on, or imitates a fault of a network or of a store."""
 
 import contextlib
 import hashlib
@@ -98,7 +98,7 @@ def nothing(*_: str) -> str:
 
 
 def at_random(share: float, faults: tuple[str, ...], seed: int) -> Choose:
-    """Choose one of the faults for this share of the requests."""
+    """Choose a fault at random for some requests. With a `share` of 0.1, every tenth request gets one on average."""
     rng = random.Random(seed)
     return lambda *_: rng.choice(faults) if rng.random() < share else ""
 

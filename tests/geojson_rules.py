@@ -1,4 +1,4 @@
-"""The rules of RFC 7946 that a file of findings must keep, written from the RFC."""
+"""The rules of RFC 7946 that a file of findings must keep. We wrote the checks from the text of the RFC."""
 
 import json
 from itertools import pairwise

@@ -43,7 +43,7 @@ def dark_tile_model(
 
 
 def plain_tiles(side: int) -> np.ndarray:
-    """64 tiles of one grey each with noise, uint8 (64, side, side, 3); every second one is dark."""
+    """Return 64 tiles, uint8 (64, side, side, 3). A tile is one grey with noise, and every second tile is dark."""
     rng = np.random.default_rng(3)
     levels = np.where(np.arange(64) % 2, rng.uniform(20, 90, 64), rng.uniform(130, 230, 64))
     noise = rng.normal(0, 8, (64, side, side, 3))

@@ -1,4 +1,4 @@
-"""A new MLflow store for a test. It is a copy of one that was created once, because that takes seconds."""
+"""A new MLflow store for a test. To create a store takes seconds, so we create one and copy it for each test."""
 
 import functools
 import tempfile

@@ -87,7 +87,7 @@ def modules_imported(path: Path) -> set[str]:
 
 
 def floor_of(module: str) -> int | None:
-    """The number of a module's floor: that of the longest name in FLOORS that it begins with."""
+    """Return the number of a module's floor. If several names in FLOORS fit the module, the longest name decides."""
     found = [
         (len(name), number)
         for number, names in enumerate(FLOORS)
@@ -213,7 +213,7 @@ def test_init_files_hold_a_docstring_only():
 
 
 def first_to_load(watched: str, steps: set[str]) -> str:
-    """The first of the steps' modules whose import brings another module in; empty where none does."""
+    """Import the modules of the steps in order. Return the first one after which `watched` is loaded, or ""."""
     modules = [
         module_of(path)
         for step in sorted(steps)

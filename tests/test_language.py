@@ -41,7 +41,7 @@ CODE = (*(ROOT / "components").rglob("*.py"), *(ROOT / "pipelines").rglob("*.py"
 
 
 def prose_of(path: Path) -> str:
-    """A Python file's comments and strings, each on the lines where it is; other files whole."""
+    """Return the comments and strings of a Python file, with their line numbers kept. Return other files unchanged."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         return text

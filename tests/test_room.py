@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader of one file meets."""
+    """What one file looks like to its reader."""
 
     path: Path
     lines: int

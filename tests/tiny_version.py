@@ -16,7 +16,7 @@ SPLITS = ("train", "train", "train", "val", "test", "robustness")
 
 
 def tile(label: int, number: int, size: int = 48) -> bytes:
-    """A PNG, dark for a crack, with noise that makes each one its own."""
+    """Return a PNG. A crack is dark. Noise makes every tile different."""
     noise = np.random.default_rng([label, number]).normal(0, 12, (size, size, 3))
     pixels = np.clip((70 if label else 180) + noise, 0, 255).astype(np.uint8)
     return cv2.imencode(".png", pixels)[1].tobytes()

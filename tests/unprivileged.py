@@ -1,4 +1,4 @@
-"""Let the permissions of files count, also if root runs the tests."""
+"""Make file permissions work for root too, so that root can run the tests."""
 
 import contextlib
 import ctypes
@@ -11,7 +11,7 @@ DAC_OVERRIDE_AND_READ_SEARCH = 0b110
 
 @contextlib.contextmanager
 def unprivileged() -> Iterator[None]:
-    """Take the right to read every file from this thread. The processes that it starts get the right back."""
+    """Inside the block, file permissions limit this thread, even as root. They do not limit its child processes."""
     if os.geteuid() != 0:
         yield
         return

@@ -34,7 +34,7 @@ class VersionedS3:
         versions: Key -> the versions of the object, the oldest first.
         locked: Keys whose versions with content cannot be removed.
         now: Time of the next writes and deletions.
-        may_ask: Whether the access key may ask if the bucket keeps versions.
+        may_ask: If false, the access key must not ask whether the bucket keeps versions.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class VersionedS3:
         return own[-1].content if own else None
 
     def remove(self, key: str, version: str | None) -> str:
-        """Delete an object, or remove one of its versions. Return an error of the answer; "" if there is none."""
+        """Delete an object, or remove one of its versions. Return the XML of the error, or ""."""
         if version is None:
             self.add(key, None)
             return ""

@@ -8,7 +8,7 @@ from components.shared.config import PhotoPattern, Precision, StepConfig
 
 
 class CollectConfig(StepConfig):
-    """How production images are chosen, assigned to photos and slices, and classified."""
+    """The parameters that say how to choose, group and classify the production images."""
 
     group_pattern: PhotoPattern | None = Field(
         default=None,

@@ -26,8 +26,8 @@ class ProductionImages:
 
     Attributes:
         uri: The folder or prefix, with dates in place of {date} and {yesterday}.
-        names: Paths of the images, relative to `uri`, sorted. If there are more than `sample` images, the list has a
-            random sample of the paths. If `uri` names a day without images, the list is empty.
+        names: Sorted paths of the images, relative to `uri`. If there are more than `sample` images, the list has
+            `sample` paths, chosen at random. If `uri` names a day without images, the list is empty.
     """
 
     def __init__(self, uri: str, sample: int):
@@ -38,9 +38,9 @@ class ProductionImages:
             sample: Largest number of images in `names`.
 
         Raises:
-            InputError: The folder does not exist, contains no image, or contains a folder that cannot be listed, a link
-                to a folder, or a pipe. If `uri` contains {date} or {yesterday}, a day without images is an error only
-                if the folder that contains the days is empty or does not exist.
+            InputError: The folder does not exist or contains no image. Or it contains a pipe, a folder that cannot be
+                listed, or a link to a folder. If `uri` contains {date} or {yesterday}, a day without images is not an
+                error. But the folder that contains the days must exist, and it must not be empty.
         """
         self.uri = fill_in_days(uri)
         self._objects: dict[str, StoredObject] = {}
@@ -64,7 +64,10 @@ class ProductionImages:
         self.names = [found[index] for index in np.sort(chosen)]
 
     def read(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield (name, uint8 (H, W, 3) RGB) for every readable image. At the end, report unreadable and scaled ones."""
+        """Yield (name, uint8 (H, W, 3) RGB) for every readable image.
+
+        At the end, report how many images cannot be read, and how many images were scaled to 8 bits per channel.
+        """
         refused = []
         used_bits = []
         with ThreadPoolExecutor(THREADS) as pool:

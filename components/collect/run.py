@@ -46,9 +46,9 @@ def collect_images(uri: str, config: CollectConfig, observed: str, reference: st
         The champion's model version, and the folder or prefix with the dates in place of {date} and {yesterday}.
 
     Raises:
-        InputError: There is no champion, there is no image that can be read, the champion's answers are not finite, or
-            the champion's profile is missing or cannot be used. A profile cannot be used if another network made it, or
-            if it was made with another version of the features. Or a pattern takes too long on a path.
+        InputError: There is no champion, no image can be read, or the champion's answers are not finite. Or the
+            champion's profile is missing, was made by another network, or was made with another version of the
+            features. Or a pattern takes too long on a path.
     """
     model_name = config.model_name
     version = mlflow_runs.version_by_alias(model_name, mlflow_runs.CHAMPION)

@@ -32,9 +32,10 @@ class Shift:
 
     Attributes:
         name: "features_together", "embedding", or a feature.
-        effect: Size of the difference in standard deviations, not negative. For "features_together" and "embedding",
-            it is the energy distance of the groups' means, in standard deviations of these means. For a feature, it is
-            the Wasserstein distance, in standard deviations of the reference images.
+        effect: Size of the difference between the two sides, in standard deviations; 0 or more. For
+            "features_together" and "embedding", it is the energy distance between the means of the groups. Its unit is
+            the standard deviation of these means. For a feature, it is the Wasserstein distance. Its unit is the
+            standard deviation of the reference images.
         chance: The limit by chance. In 95 of 100 random shuffles of the groups, the effect is smaller than this number.
             The limit has the unit of `effect`.
         change: Mean of the current images minus mean of the reference images, in standard deviations. It is NaN for
@@ -54,7 +55,7 @@ class Shift:
 
 
 class KeptImages(NamedTuple):
-    """The images that are compared. Each attribute holds the indices of one side's images, int64, in rising order."""
+    """The images of each side that are compared, as indices: int64 arrays in rising order."""
 
     reference: np.ndarray
     current: np.ndarray
@@ -71,11 +72,9 @@ def why_not(reference: np.ndarray, current: np.ndarray) -> str:
         images = len(groups)
         photos = len(set(groups))
         if images < MIN_IMAGES_PER_SIDE:
-            return f"there are too few {name} images: {images}, but at least {MIN_IMAGES_PER_SIDE} are needed"
+            return f"the number of {name} images is {images}, but it must be at least {MIN_IMAGES_PER_SIDE}"
         if photos < MIN_GROUPS_PER_SIDE:
-            return (
-                f"the {name} images come from too few photos: {photos}, but at least {MIN_GROUPS_PER_SIDE} are needed"
-            )
+            return f"the number of {name} photos is {photos}, but it must be at least {MIN_GROUPS_PER_SIDE}"
     return ""
 
 
@@ -120,8 +119,8 @@ def compare(reference: Profile, current: Profile, config: DriftConfig, seed: int
         seed: Seed of the permutations.
 
     Returns:
-        The result of the test of all features together, of the test of the embeddings, and of the test of each feature.
-        The features are in the order of the columns.
+        The result of each test. First comes the test of all features together, and then the test of the embeddings. The
+        tests of single features follow, in the order of the columns.
     """
     groups = np.concatenate([reference.groups, current.groups])
     is_current = np.arange(len(groups)) >= len(reference.groups)
@@ -148,7 +147,7 @@ def _shifts(
     """Return the results of a set of tests, with p-values that are corrected for the number of tests in the set.
 
     `effects` is float (tests, 1 + shuffles). Its first column holds the measured effects. Each other column holds the
-    effects in one random shuffle of the groups. If `may_drift` is false, no result has `drifted` set to true.
+    effects in one random shuffle of the groups. If `may_drift` is false, `drifted` is false in all results.
     """
     p_values = step_down(effects)
 
@@ -194,7 +193,7 @@ def to_measurements(shifts: list[Shift], images: int) -> list[Measurement]:
 
 
 def undefined(why: str, images: int) -> list[Measurement]:
-    """Return the measurements of a comparison that was skipped, with the reason `why`. Their values are NaN."""
+    """Return the measurements of a skipped comparison. Each value is NaN, and each note gives the reason `why`."""
     note = f"skipped: {why}"
     share = Measurement("drift.share", float("nan"), split="robustness", n=images, note=note)
     return [share, replace(share, name="drift.detected")]

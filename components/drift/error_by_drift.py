@@ -1,4 +1,4 @@
-"""Measure whether drift lowers the accuracy. It does if images far from the reference have a higher error rate."""
+"""Measure whether images far from the reference have a higher error rate. If so, drift lowers the accuracy."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ MIN_IMAGES_PER_BIN = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """The current images at a similar distance from the reference.
+    """One of the bins into which `error_by_distance` divides the current images.
 
     Attributes:
         low: Smallest distance in the bin.

@@ -81,7 +81,7 @@ def write_page(
         shifts: The result of each test, from `compare`.
         sides: Title of each side -> its images. The reference is the first side.
         slices: The result of each slice, from `compare_slices`.
-        errors: The error rate of images at a similar distance from the reference, from `error_by_distance`.
+        errors: The error rate in each bin of distances, from `error_by_distance`.
     """
     page = Page(f"Drift of {config.candidate}")
     any_drift = any(shift.drifted for shift in shifts)
@@ -154,11 +154,11 @@ def write_skipped(path: str | Path, title: str, why: str) -> None:
 def write_evidently(
     path: str | Path, reference: pd.DataFrame, current: pd.DataFrame, shifts: list[Shift], config: DriftConfig
 ) -> None:
-    """Write the report of the library Evidently on the same features. It shows the results of our tests.
+    """Write the report of the library Evidently on the features. The report shows the results of our tests.
 
-    Evidently's own tests treat images as independent, so they find drift too easily. Its Wasserstein distance equals
-    our effect. We set its threshold for each feature just below or just above our effect. Evidently then reports drift
-    for the same features as our tests.
+    Evidently's own tests treat images as independent, so these tests find drift too easily. So we use Evidently's
+    Wasserstein distance, which equals our effect. For each feature, we set the threshold of this distance just below or
+    just above our effect. Evidently then reports drift for the same features as our tests.
     """
     if not config.evidently:
         write_skipped(

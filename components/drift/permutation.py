@@ -19,7 +19,7 @@ def permuted_sides(groups: np.ndarray, current: np.ndarray, permutations: int, s
     """Shuffle groups of images between the two sides at random. In every shuffle, each side keeps its number of groups.
 
     Args:
-        groups: (n,) group id of each image. No group is on both sides.
+        groups: (n,) group id of each image. No group may be on both sides.
         current: bool (n,), true for the images of the current side.
         permutations: Number of random shuffles.
         seed: Seed of the shuffles.
@@ -62,14 +62,14 @@ def wasserstein(values: np.ndarray, sides: np.ndarray) -> np.ndarray:
 def step_down(statistics: np.ndarray) -> np.ndarray:
     """Return p-values that are corrected for the number of tests.
 
-    If there is no drift, the probability that any corrected p-value is 0.05 or less is at most 5 %. The correction uses
-    the smallest p-value of all tests in each random shuffle. So the correction is smaller for related tests, such as
-    brightness and contrast, than for independent tests.
+    For example, without drift, at most 5 % of the comparisons have a corrected p-value of 0.05 or less. The correction
+    uses the smallest p-value of all tests in each random shuffle. So related tests, such as those of brightness and
+    contrast, get a smaller correction than independent tests.
 
     Args:
         statistics: float (tests, 1 + shuffles), the statistic of each test. The first column holds the statistics of
-            the real sides. Each other column holds the statistics of one shuffle, which is the same for all tests. A
-            larger value is more extreme.
+            the real sides. Each other column holds the statistics of one shuffle, which must be the same for all
+            tests. A larger statistic is more extreme.
 
     Returns:
         float64 (tests,), corrected p-values in (0, 1].
@@ -93,7 +93,10 @@ def step_down(statistics: np.ndarray) -> np.ndarray:
 
 
 def _p_of_every_shuffle(statistics: np.ndarray) -> np.ndarray:
-    """Return the p-value of each shuffle: the share of shuffles, itself included, that are at least as extreme."""
+    """Return the p-value of each shuffle.
+
+    The p-value of a shuffle s is the share of the shuffles that are at least as extreme as s. This share includes s.
+    """
     rounded = statistics * (1 - ROUNDING_TOLERANCE)  # Values that differ only by rounding count as equal.
     return 1 - np.searchsorted(np.sort(statistics), rounded, side="left") / len(statistics)
 
@@ -105,24 +108,25 @@ def energy(values: np.ndarray, groups: np.ndarray, sides: np.ndarray) -> np.ndar
     sides with the mean distance between groups of the same side. So it finds a change of the mean, and also a change of
     the spread.
 
-    First, we partly remove the correlations between columns. Groups hardly differ in some directions (combinations of
-    columns). Without this step, a change in such a direction would get too little weight. An example is a change to
-    another material. `CORRELATION_SHRINKAGE` is the part of the correlations that stays: 0 removes all, and 1 removes
-    none. Because a part stays, there may be more columns than groups. And a change of nearly all columns together still
-    counts. An example is a change to other light.
+    Before we compute the distance, we partly remove the correlations between columns. In some directions (combinations
+    of columns), the groups hardly differ. Drift, such as another material, may be a change in one of these directions.
+    If we kept all correlations, this change would get too little weight. `CORRELATION_SHRINKAGE` is the part of the
+    correlations that stays: 0 removes all, and 1 removes none. We keep a part for two reasons. First, a change of the
+    light changes nearly all columns together, and this change must still count. Second, there may be more columns than
+    groups.
 
     Args:
         values: float (n, columns).
         groups: (n,) group id of each image.
-        sides: bool (shuffles, n), from `permuted_sides`. There are at least two groups on each side.
+        sides: bool (shuffles, n), from `permuted_sides`. Each side must have at least two groups.
 
     Returns:
         float64 (shuffles,), in standard deviations of the groups' means. If the two sides differ only in their mean,
         the result is about the difference of the means. The result is 0 if groups of different sides are not farther
         apart than groups of the same side.
 
-    Source: Székely & Rizzo 2013, eq. 6.1, but we leave out the pairs of a group with itself. The shrinkage is that of
-        Ledoit & Wolf 2004, but with a fixed share.
+    Source: Székely & Rizzo 2013, eq. 6.1, but we leave out the pairs of a group with itself. The shrinkage follows
+        Ledoit & Wolf 2004, but we use a fixed share.
     """
     names, first_image, group_of_image = np.unique(np.asarray(groups, str), return_index=True, return_inverse=True)
     count = len(names)

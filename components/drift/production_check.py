@@ -61,8 +61,7 @@ class Finding:
         reference: The training images that were compared.
         observed: The production images that were compared.
         count: Number of all production images.
-        alone: True if every image counts as a separate photo. This is so if the paths do not say which images are tiles
-            of one photo.
+        alone: True if no two images have the same photo. Every image then counts as a separate photo.
         why: The reason why the images could not be compared. It is empty if they were compared.
         shifts: The result of each test. It is empty if the images could not be compared.
         slices: The result of each slice. It is empty if the images could not be compared.
@@ -188,9 +187,10 @@ def _kind(found: Finding, config: DriftConfig) -> Kind:
 
 
 def _new_in_slices(slices: dict[str, list[str]], before: list[Verdict]) -> list[str]:
-    """Return the slices with new drift: they drift in this check, but did not drift when they were last compared.
+    """Return the slices with new drift.
 
-    So if the images of a camera differ in every check, the camera is reported only once.
+    Drift in a slice is new if this check finds it, but the last check that compared the slice did not find it. So if
+    the images of a camera differ in every check, the camera is reported only once.
     """
     last_found: dict[str, list[str]] = {}
     for verdict in before:

@@ -64,8 +64,9 @@ def detect_drift(
     why = why_not(training.groups, groups)
     if why:
         write_measurements(undefined(why, len(groups)), out["measurements"])
-        write_skipped(out["page"], f"Drift of {config.candidate}", why)
-        write_skipped(out["evidently"], f"Drift of {config.candidate}", why)
+        sides = "reference images: training split; current images: robustness split"
+        for page in ("page", "evidently"):
+            write_skipped(out[page], f"Drift of {config.candidate}", f"{why} ({sides})")
         return
 
     kept = even_out(training.groups, groups, seed, config.sample)

@@ -36,7 +36,7 @@ class SliceComparison:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A slice that is not compared yet, with its reference images and its current images."""
+    """The reference images and the current images of one slice, before we compare them."""
 
     slice: Slice
     reference: Profile
@@ -50,10 +50,10 @@ class _Pair:
 def compare_slices(reference: Profile, current: Profile, config: DriftConfig, seed: int) -> list[SliceComparison]:
     """Compare every slice of the current images, such as a surface, with the same slice of the reference.
 
-    If the reference does not have the slice, for example the folder of a new camera, we compare the slice with the
-    whole reference. A slice is skipped if it contains all images of both sides. In each column, only the largest slices
-    are compared, at most MAX_SLICES_PER_COLUMN. The probability of any false alarm in all slices together is at most
-    `alpha`.
+    If the reference does not have the slice, we compare the slice with the whole reference. An example is the folder of
+    a new camera. A slice is skipped if it contains all images of both sides. Each column is a kind of slice, such as
+    surface or camera. In each column, we compare only the slices with the most images, at most MAX_SLICES_PER_COLUMN.
+    The probability of any false alarm in all slices together is at most `alpha`.
 
     Args:
         reference: Training images of the network.
@@ -72,7 +72,7 @@ def compare_slices(reference: Profile, current: Profile, config: DriftConfig, se
 
 
 def _pairs_of_column(column: str, reference: Profile, current: Profile) -> list[_Pair]:
-    """Return the largest slices of a column with their reference and current images, sorted by the column's value."""
+    """Return a `_Pair` for each of the largest slices in a column, sorted by the names of the slices."""
     current_values = current.slices[column].to_numpy(str)
     reference_values = np.full(len(reference.groups), "")
     if column in reference.slices:

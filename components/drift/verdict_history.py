@@ -39,8 +39,9 @@ class Verdict:
         chances: Name of each test -> its limit by chance (`Shift.chance`). It is empty if the check was skipped.
         drifted: Names of the tests that found drift.
         slices: Each slice that was compared -> names of the tests that found drift in this slice.
-        since: Time of the first check with the verdict "retrain" after the last "steady" check of this model version.
-            It is empty if there is no such check, or if this check is "steady" or "skipped".
+        since: Start of the period in which a retraining is needed: the time of the first "retrain" check after the last
+            "steady" check of this model version. It is empty if there was no such "retrain" check, or if the result of
+            this check is "steady" or "skipped".
     """
 
     verdict: Literal["steady", "drift", "retrain", "skipped"]
@@ -73,7 +74,7 @@ def as_json(verdict: Verdict) -> str:
 
 
 def keep(store: Store, verdict: Verdict, job: str) -> None:
-    """Store the result of a check in two places: with the results of earlier checks, and in the run's folder.
+    """Store the result of a check twice: in the folder with the results of all checks, and in the run's folder.
 
     The notify step reads the result from the run's folder. A second call for the same job replaces the result of the
     first call.
@@ -183,7 +184,10 @@ def _names_or_dash(tests: list[str]) -> str:
 
 
 def _draw_effects(verdicts: list[Verdict]) -> Figure:
-    """Draw one line for each test with a large effect. It shows effect / limit by chance in every check."""
+    """Draw one line for each of the tests with the largest effects, at most TESTS_IN_FIGURE lines.
+
+    The line has a point for every check. The height of the point is effect / chance (see `Shift`).
+    """
     ratios = []
     for verdict in verdicts:
         ratio = {}

@@ -108,12 +108,12 @@ def choose_threshold(
     if config.rule == "recall_floor":
         cost = np.where(hits / hits[0] >= config.recall, config.missed_crack_cost * missed + alarms, np.inf)
         rule = (
-            f"lowest cost on validation among the thresholds with recall >= {config.recall:g}; "
-            f"a missed crack costs as much as {config.missed_crack_cost:g} false alarms"
+            f"lowest cost on the validation split, with a recall of at least {config.recall:g}. "
+            f"A missed crack costs as much as {config.missed_crack_cost:g} false alarms"
         )
     else:
         cost = -2 * hits / (hits[0] + hits + alarms)
-        rule = "highest F1 on validation"
+        rule = "highest F1 on the validation split"
 
     best = int(np.argmin(cost))
     below = scores[best - 1] if best else 0.0
@@ -128,9 +128,10 @@ def _middle(below: float, above: float) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """A number, such as recall, at each threshold, and the range that contains 95 % of its values in the resamples.
+    """A metric, such as recall, at many thresholds. Each value has a 95 % interval.
 
-    All fields are float64 (points,). A resample draws whole photos, not single tiles.
+    In 95 % of the resamples, the value is between `low` and `high`. A resample draws whole photos, not single tiles.
+    All fields are float64 (points,).
     """
 
     value: np.ndarray

@@ -28,7 +28,7 @@ def evaluate(
         measurements: Table with one row for each metric, split, slice, and condition (before or after fine-tuning).
         calibration: calibration.json with the temperature, the threshold and its rule, and the review band.
         metrics: The most important numbers after fine-tuning.
-        classification: Confusion matrix at P(crack) >= 0.5 and ROC curve, both on the test split.
+        classification: ROC curve, and confusion matrix at P(crack) >= 0.5. Both are measured on the test split.
         page: The evaluation page with its figures.
         summary: The most important numbers as a table.
     """

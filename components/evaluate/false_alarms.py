@@ -21,13 +21,14 @@ MM_PER_M = 1000
 def measure_false_alarms(
     predictions: Predictions, calibration: Calibration, config: EvaluateConfig
 ) -> list[Measurement]:
-    """Return the false alarms per photo and per square metre.
+    """Return the false alarms per photo and per square metre, on sources of sound concrete.
 
-    They are measured with the operating threshold, for each source of sound concrete and each split in HELD_OUT that
-    has tiles of the source. A number is NaN, with the reason, if the photos or the size of a tile are not known.
+    A source is sound concrete if none of its tiles in the predictions has the label crack. The predictions have all
+    tiles of the splits in HELD_OUT, and a sample of the training tiles.
 
-    A source is sound concrete if no tile in the predictions has the label crack. The predictions have all tiles of the
-    splits in HELD_OUT, and a sample of the training tiles.
+    Each source of sound concrete is measured on each split in HELD_OUT that has tiles of this source. A tile is called
+    a crack if the calibrated P(crack) is at least the operating threshold. If the photos or the size of a tile are not
+    known, the number is NaN, and the note gives the reason.
     """
     rows = []
     sound = sound_sources(predictions.embedded())
@@ -61,7 +62,7 @@ def _estimates(tiles: pd.DataFrame, calibration: Calibration, config: EvaluateCo
 
 
 def _alarms(specificity: Estimate, tiles: float) -> Estimate:
-    """Return the number of false alarms on `tiles` tiles. The share of false alarms is 1 minus the specificity."""
+    """Return the expected number of false alarms, (1 - specificity) * `tiles`, with its interval."""
     alarms = replace(specificity, value=(1 - specificity.value) * tiles)
     if specificity.low is None or specificity.high is None:
         return alarms

@@ -37,16 +37,16 @@ DECISIONS = (
     "confusion matrices use this answer.\n"
     "- The deployed model's answer: P(crack) is calibrated first, so that it agrees better with the share of cracks. "
     "For this, the network's outputs (logits) are divided by the temperature {temperature:.3g}. Then a tile is a crack "
-    "if the calibrated **P(crack) ≥ {threshold:.3g}**. The rule for this threshold is: {rule}. Rows named *at "
-    "threshold* use this answer.\n\n"
+    "if the calibrated **P(crack) ≥ {threshold:.3g}**. The rule for this threshold is: {rule}. The "
+    "rows with the words *at threshold* use this answer.\n\n"
     "Temperature and threshold were fitted on the validation split. Numbers in brackets are 95 % intervals. They are "
-    "computed from {resamples} random draws of the photos, with replacement (bootstrap). *Before* and *after* mean "
-    "before and after fine-tuning."
+    "computed from {resamples} random draws of the photos, with replacement (bootstrap). *Before* means before "
+    "fine-tuning, and *after* means after fine-tuning."
 )
 ON_VALIDATION = (
     "On the validation split, the model with this threshold misses {missed} of {cracks} cracks. It raises a false "
-    "alarm on {alarms} of {others} tiles without a crack. At each threshold, the coloured band contains the values of "
-    "95 % of the random draws of photos."
+    "alarm on {alarms} of {others} tiles without a crack. A coloured band shows how uncertain a curve is: at each "
+    "threshold, 95 % of the random draws of photos give a value in this band."
 )
 CORRUPTED = (
     "We made {tiles} tiles of the robustness split worse on purpose, with blur, noise and other corruptions. The "
@@ -55,7 +55,7 @@ CORRUPTED = (
     "corruption.\n"
     "- *Error ratio* is the error rate on the corrupted tiles divided by the error rate on the same tiles without "
     "corruption.\n"
-    "- *Seen* means that the training uses a weaker form of the same corruption ({seen})."
+    "- *Seen* means that the training uses a weaker form of the same corruption. Seen corruptions: {seen}."
 )
 METRICS_IN_WORDS = (
     "- *Precision*: of the tiles that are called a crack, the share that really has a crack.\n"
@@ -67,7 +67,8 @@ METRICS_IN_WORDS = (
     "precision* is the area under the precision-recall curve.\n"
     "- *Brier*, *NLL* and *ECE* measure the errors of P(crack) itself. For all three, 0 is best. *Brier* is the mean "
     "squared error of P(crack). *NLL* is the mean negative logarithm of the probability that the network gives to the "
-    "true class. *ECE* is the mean difference between P(crack) and the share of cracks.\n"
+    "true class. For *ECE*, the tiles are sorted by P(crack) and divided into bins. For each bin, we compute the "
+    "difference between the mean P(crack) and the share of cracks. ECE is the mean of these differences.\n"
     "- *Review share*: of all tiles, the share that a person must look at. *Missed share*: of the tiles with a crack, "
     "the share that is answered 'no crack' and gets no review."
 )
@@ -119,8 +120,8 @@ def write_page(
     page.figure(
         draw_reliability(_calibrated(predictions, calibration)),
         "The tiles are sorted by P(crack) and divided into ten bins with equally many tiles. On the dotted line, "
-        "P(crack) equals the share of cracks. The figure shows the answers after fine-tuning, without calibration and "
-        f"with the temperature {calibration.temperature:.3g}",
+        "P(crack) equals the share of cracks. The figure shows the answers after fine-tuning, once without calibration "
+        f"and once with calibration (temperature {calibration.temperature:.3g})",
         "reliability diagram and histogram of P(crack)",
     )
 
@@ -211,7 +212,7 @@ def _show_corruptions(page: Page, rows: Measurements, config: EvaluateConfig, vi
         return
 
     page.heading("Corrupted tiles, after fine-tuning")
-    seen = ", ".join(config.seen_corruptions).replace("_", " ") or "none of them"
+    seen = ", ".join(config.seen_corruptions).replace("_", " ") or "none"
     page.text(CORRUPTED.format(tiles=overall.n, seen=seen))
     if views.is_file():
         page.image(
@@ -260,7 +261,7 @@ def _samples(predictions: Predictions) -> dict[str, Scored]:
 
 
 def _calibrated(predictions: Predictions, calibration: Calibration) -> dict[str, Scored]:
-    """Return the answers after fine-tuning on the test and robustness splits, without and with calibration."""
+    """Return the fine-tuned network's answers on the test and robustness splits, without and with calibration."""
     samples = {}
     for split in ("test", "robustness"):
         table = predictions.clean(split)

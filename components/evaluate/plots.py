@@ -24,7 +24,7 @@ WHITE_TEXT_FROM = 0.3
 
 @dataclass(frozen=True)
 class Scored:
-    """The labels of tiles, int (n,) with 1 for crack, and the P(crack) of these tiles, float (n,)."""
+    """The labels and the answers of n tiles: `labels` is int (n,) with 1 for crack, and `p_crack` is float (n,)."""
 
     labels: np.ndarray
     p_crack: np.ndarray
@@ -64,9 +64,10 @@ def precision_recall_curve(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.
 
 
 def _running_counts(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return three arrays with one entry for each distinct P(crack): cracks found, false alarms, and this P(crack).
+    """Use each distinct P(crack) as a threshold, and count how many cracks it finds and how many false alarms it gives.
 
-    The highest P(crack) comes first.
+    Return three arrays: numbers of found cracks, numbers of false alarms, and thresholds. The highest threshold is
+    first.
     """
     order = np.argsort(-p_crack, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(p_crack[order])), len(order) - 1)
@@ -158,7 +159,9 @@ def _draw_band(axes: Axes, thresholds: np.ndarray, band: Band, label: str) -> No
 
 
 def draw_confusions(samples: dict[str, Scored], threshold: float = 0.5) -> Figure:
-    """Draw a confusion matrix for each set of tiles. A cell shows a count, and its share of all tiles of its class.
+    """Draw a confusion matrix for each set of tiles.
+
+    The rows are the labels. A cell shows a number of tiles, and this number as a share of the row.
 
     Args:
         samples: Name -> a set of tiles and their answers.

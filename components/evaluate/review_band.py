@@ -1,9 +1,9 @@
 """Choose the review band: the range of P(crack) in which a person must look at a tile.
 
-A tile below the band is answered "no crack", and nobody looks at it. The lower end is chosen on the validation split,
-so that at most a given share of all cracks is below it. The method is risk control: Learn-then-Test with a fixed
-sequence of tests. In each test, there is one bet for each photo (see sequential_test.py). docs/statistics.md, "Triage",
-derives the method.
+A tile below the band is answered "no crack", and nobody looks at it. The lower end is chosen on the validation split.
+At most a small share of all cracks, 2 % by default, may be below the lower end. The method is risk control:
+Learn-then-Test with a fixed sequence of tests. In each test, there is one bet for each photo (see sequential_test.py).
+docs/statistics.md, "Triage", derives the method.
 
 Sources: Angelopoulos, Bates, Candès, Jordan & Lei, "Learn then Test", 2021 (arXiv:2110.01052); Bates, Angelopoulos,
 Lei, Malik & Jordan, "Distribution-free, risk-controlling prediction sets", JACM 2021 (monotone losses); Waudby-Smith &
@@ -42,8 +42,9 @@ class CrackedPhotos:
         p_crack: float64 (tiles,), calibrated, in rising order.
         photo: int (tiles,), the number of each tile's photo, from 0.
         cracks: int (photos,), number of cracked tiles of each photo, at least 1.
-        counted: A photo counts like at most this number of cracked tiles. The number is at least 1. If a photo has more
-            cracked tiles, each of them has less weight. The number was chosen on another split.
+        counted: The limit for the weight of one photo, in cracked tiles; at least 1. For example, if the limit is 50, a
+            photo with 200 cracked tiles counts like a photo with 50: each of the 200 tiles has the weight 1 / 4. The
+            limit was chosen on another split.
     """
 
     p_crack: np.ndarray
@@ -59,7 +60,7 @@ class CrackedPhotos:
             labels: int (n,), 1 for crack.
             p_crack: float (n,), calibrated.
             groups: (n,), the group id of each tile.
-            counted: A photo counts like at most this number of cracked tiles.
+            counted: See the attribute `counted`.
         """
         cracked = labels == 1
         order = np.argsort(p_crack[cracked], kind="stable")
@@ -67,14 +68,15 @@ class CrackedPhotos:
         return cls(p_crack[cracked][order], photo, np.bincount(photo, minlength=len(names)), counted)
 
     def evidence(self, missed_tiles: int, missed: float) -> float:
-        """Return the evidence that at most the share `missed` of all cracks is below a lower end of the band.
+        """Return the evidence that a lower end of the band does not miss too many cracks.
 
-        If the true share is larger than `missed`, large evidence is unlikely. For example, the probability that the
-        evidence reaches 20 is at most 1 / 20, and the probability that it reaches 100 is at most 1 / 100.
+        A crack is missed if its P(crack) is below the lower end. The share of missed cracks may be at most `missed`. If
+        the true share is larger, large evidence is unlikely. For example, the probability that the evidence reaches 20
+        is at most 1 / 20, and the probability that it reaches 100 is at most 1 / 100.
 
         Args:
-            missed_tiles: The number of cracked tiles of these photos that are below this lower end.
-            missed: The tested share of missed cracks, above 0 and below 1.
+            missed_tiles: Number of tiles in `p_crack` that are below this lower end.
+            missed: The share of missed cracks that we test, above 0 and below 1.
         """
         lost = np.bincount(self.photo[:missed_tiles], minlength=len(self.cracks))
         weight = np.minimum(1, self.counted / self.cracks)
@@ -84,14 +86,15 @@ class CrackedPhotos:
 
 
 def cracks_that_count(labels: np.ndarray, groups: np.ndarray) -> int:
-    """Return the largest number of cracked tiles that count for one photo.
+    """Choose the limit for the weight of one photo, in cracked tiles.
 
-    A photo with more cracked tiles counts like a photo with this number. The result is the smallest number with which
-    at least the share COUNTED_FULLY of all cracks counts.
+    For example, if the limit is 50, a photo with 200 cracked tiles counts like a photo with 50, so 150 of its cracked
+    tiles do not count. The result is the smallest limit with which at least 90 % (COUNTED_FULLY) of all cracked tiles
+    count.
 
     Args:
-        labels: int (n,), of the training split. We do not use the validation split, because the tests on it would not
-            be valid if it also decided this number.
+        labels: int (n,), of the training split. We do not use the validation split. If the validation split decided
+            the limit, the tests on this split would not be valid.
         groups: (n,), the group id of each tile.
     """
     photo, _ = pd.factorize(groups[labels == 1])
@@ -135,10 +138,10 @@ def choose_band(photos: CrackedPhotos, threshold: float, config: TriageConfig) -
 
 
 def photos_needed(photos: CrackedPhotos, config: TriageConfig) -> int:
-    """Return how many photos with cracks are needed for a lower end above 0, if the model misses none of their cracks.
+    """Return how many photos with cracks are needed for a lower end above 0.
 
-    We assume that new photos have as many cracked tiles as the photos in `photos`. If `photos` is empty, we assume that
-    each photo has `photos.counted` cracked tiles.
+    We assume that the model misses no crack in new photos, and that new photos have as many cracked tiles as the photos
+    in `photos`. If `photos` is empty, we assume that each photo has `photos.counted` cracked tiles.
     """
     cracks = np.minimum(photos.cracks, photos.counted) if len(photos.cracks) else np.array([photos.counted])
     gain = cracks * config.missed / (1 - config.missed) / photos.counted
@@ -172,7 +175,7 @@ def cracked_photos(table: pd.DataFrame, calibration: Calibration, counted: int) 
 
 @dataclass(frozen=True)
 class TriageCurve:
-    """The share of the tiles that need review, and the share of the cracks that are missed, at many lower ends.
+    """How many tiles need review, and how many cracks are missed, for many lower ends of the band.
 
     All arrays are float64 (points,).
 
@@ -219,9 +222,10 @@ def triage_curve(
 
 
 def _not_excluded(photos: CrackedPhotos, missed_tiles: int, confidence: float) -> float:
-    """Return the smallest share for which there is enough evidence that at most this share of the cracks is missed.
+    """Return an upper bound of the true share of missed cracks.
 
-    The result is 1 if the evidence is too weak for every share below 1.
+    The bound is the smallest number b for which the evidence shows that the true share is at most b, with the given
+    confidence. If the evidence is too weak for every b below 1, the bound is 1.
     """
     log_needed = -math.log(1 - confidence)
 

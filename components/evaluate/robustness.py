@@ -25,10 +25,14 @@ class Errors:
 def measure_corruptions(predictions: Predictions, config: EvaluateConfig) -> list[Measurement]:
     """Measure the answers to corrupted tiles, and compare them with the answers to the same tiles without corruption.
 
-    A view is all tiles with one corruption family and one severity. The slice of a view names the family and the
-    severity. The mean over the severities of a family has a slice that names only the family. SEEN is the mean over the
-    families that training uses as augmentation. UNSEEN is the mean over all other families, and WHOLE is the mean over
-    all families. A tile is called a crack if P(crack) >= 0.5.
+    A view is all tiles with one corruption family and one severity. A tile is called a crack if P(crack) >= 0.5. We
+    measure each view, and then compute means. The slice of a measurement says what was measured:
+
+    - A family and a severity: this view.
+    - Only a family: the mean over the severities of this family.
+    - SEEN: the mean over the families that training uses as augmentation.
+    - UNSEEN: the mean over all other families.
+    - WHOLE: the mean over all families.
 
     Returns:
         Each view has accuracy, recall, f1 and auroc, with intervals. Each view and each mean has `error_increase` and

@@ -38,8 +38,8 @@ def measure_triage(predictions: Predictions, calibration: Calibration, config: E
 def _review_share(table: pd.DataFrame, p_crack: np.ndarray, band: ReviewBand, config: EvaluateConfig) -> Estimate:
     """Return the share of the tiles that need review.
 
-    We compute the share as an accuracy, because this also gives its interval. All labels are 1, and the answer "needs
-    review" is right.
+    We compute the share as an accuracy, because `estimate_metrics` then also computes the interval. For this, every
+    label is 1. A tile that needs review has the answer 1, and counts as right.
     """
     needs_review = band.contains(p_crack).astype(np.float64)
     asked = np.ones(len(table), np.int64)

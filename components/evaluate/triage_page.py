@@ -14,7 +14,8 @@ METHOD = (
     "because a person sees all tiles above it anyway. The lower end of the band was chosen on the validation photos by "
     "risk control (Learn then Test). A photo with more than {counted:,} cracked tiles counts like a photo with "
     "{counted:,}, so that one large photo does not decide the result. The weights of the network were also chosen on "
-    "the validation photos. So check the limit of {missed:.3g} % on the test split, which was not used for this choice."
+    "the validation photos. So check the limit of {missed:.3g} % on the test split: it was used neither for the "
+    "band nor for the weights."
 )
 
 
@@ -29,9 +30,9 @@ def show_triage(page: Page, predictions: Predictions, rows: Measurements, calibr
     curves = {split: _curve(predictions, split, calibration, band) for split in ("val", "test")}
     page.figure(
         draw_triage(curves, rows, band),
-        "Each point of a curve belongs to one lower end of the band. The dashed line is an upper bound of the share of "
-        f"missed cracks, with {100 * band.confidence:.3g} % confidence. A lower end is allowed if its point on the "
-        "dashed line is below the limit. Crosses mark the chosen band",
+        "Each point of a curve shows what happens with one possible lower end of the band. The dashed line is an upper "
+        f"bound of the share of missed cracks, with {100 * band.confidence:.3g} % confidence. A lower end is allowed "
+        "if its point on the dashed line is below the limit. Crosses mark the chosen band",
         "share of missed cracks against the share of tiles that need review",
     )
 

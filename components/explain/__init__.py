@@ -1,1 +1,1 @@
-"""The explain step. It draws the parts of an image that a network uses, and measures whether they are on the crack."""
+"""The explain step. It shows which parts of an image matter for the answer, and whether they are on the crack."""

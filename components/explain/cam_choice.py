@@ -31,7 +31,7 @@ SENSIBLE_GRID_SIDES = range(4, 33)
 
 @dataclass(frozen=True)
 class Tried:
-    """A layer and method that was tried, and its faithfulness.
+    """A layer and a method that were tried together, and the faithfulness of their maps.
 
     The faithfulness of a map is the area under the insertion curve minus the area under the deletion curve. The
     attribute `faithfulness` is the mean over the tiles, -1 to 1.
@@ -87,8 +87,8 @@ def choose_cam(
         The choice. If there are no tiles, it is Grad-CAM of the default layer.
 
     Raises:
-        InputError: Grad-CAM cannot read any layer of the network, or no layer gives a map by any method, or the
-            network's answer is NaN or infinite.
+        InputError: Grad-CAM cannot read any layer of the network, every tried layer and method fails, or the network's
+            answer is NaN or infinite.
     """
     default = Cam(find_target(network))
     if len(images) == 0:

@@ -19,7 +19,7 @@ def explain(
     page: dsl.Output[dsl.HTML],
     overlays: dsl.Output[dsl.Artifact],
 ):
-    """Draw maps that show which parts of an image a candidate uses. Measure whether these parts are on the crack.
+    """Show which parts of an image matter for a candidate's answer. Measure whether these parts are on the crack.
 
     The images are tiles of the robustness split.
 

@@ -1,4 +1,4 @@
-"""Decide whether the maps of a method explain the network, and say it in words."""
+"""Decide whether the maps of a method explain the network, and write a text that says why."""
 
 from typing import Literal
 
@@ -20,7 +20,7 @@ Found = dict[str, Measurement]  # name -> measurement
 
 
 def conclusion(found: Found, method: str, choice: CamChoice) -> tuple[str, bool]:
-    """Decide whether the maps of a method are better than those of an edge filter, and whether people can trust them.
+    """Decide whether people can trust the maps of a method, and whether the maps are better than an edge filter.
 
     Args:
         found: Name of a measurement -> the measurement.
@@ -28,10 +28,10 @@ def conclusion(found: Found, method: str, choice: CamChoice) -> tuple[str, bool]
         choice: The layer and the method of the Grad-CAM maps.
 
     Returns:
-        Text in Markdown, and whether the result is good. The result is good if the method is better than the edge
-        filter in at least one of DECIDING_MEASURES and worse in none, and if there is no reason to doubt its maps.
-        "Better" means that the whole 95 % interval of the difference is above 0, and "worse" means that the whole
-        interval is below 0.
+        Text in Markdown, and whether the result is good. The result is good if three conditions are true: the
+        method is better than the edge filter in at least one of DECIDING_MEASURES; the method is worse in none of these
+        measures; and there is no reason to doubt the maps. "Better" means that the whole 95 % interval of the
+        difference is above 0, and "worse" means that the whole interval is below 0.
     """
     gains: dict[str, Gain] = {}
     for measured in DECIDING_MEASURES:
@@ -65,7 +65,7 @@ def _gain(difference: Measurement) -> Gain:
 
 
 def _claim(gains: dict[str, Gain], doubts: list[str]) -> str:
-    """Return how a method compares with the edge filter. The text completes a sentence that begins with the method."""
+    """Return the text after the method's name, such as "is not measurably better than a plain edge filter"."""
     better = [spoken(name) for name, gain in gains.items() if gain == "better"]
     worse = [spoken(name) for name, gain in gains.items() if gain == "worse"]
     rest = " In the other measures, no difference could be measured."
@@ -90,7 +90,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _comparison(found: Found, method: str, measured: str, gain: Gain) -> str:
-    """Return a sentence that compares one measure of a method with the edge filter."""
+    """Return a sentence that compares a method with the edge filter in one measure."""
     relation = {"better": "better than", "worse": "worse than"}.get(gain, "not measurably different from")
     name = spoken(measured)
     remark = "; lower is better" if measured in LOWER_IS_BETTER else ""
@@ -102,7 +102,10 @@ def _doubts(found: Found, method: str, choice: CamChoice, gains: dict[str, Gain]
     """Return one paragraph for each reason not to trust the maps of a method."""
     doubts = []
     if method == GRAD_CAM and choice.gain is not None and not choice.is_faithful:
-        doubts.append("No Grad-CAM map of this network is measurably more faithful than a random map.")
+        doubts.append(
+            "No Grad-CAM map of this network is measurably more faithful than a random map. A map is faithful if the "
+            "answer depends on the pixels that the map marks."
+        )
 
     agreement = found.get(f"{SHAP}.coalitions_similarity")
     if method == SHAP and agreement is not None and agreement.value < AGREEMENT:

@@ -19,11 +19,10 @@ TIE_SEED = 0
 
 @dataclass(frozen=True)
 class Curves:
-    """The probability of the explained class while more and more pixels of an image are hidden, or shown.
+    """The probability of the explained class while we hide or show more and more pixels of an image.
 
-    The pixels with the highest values in the map are hidden first, or shown first.
-
-    A faithful map has a small area under the deletion curve and a large area under the insertion curve.
+    We begin with the pixels that have the highest values in the map. A faithful map has a small area under the deletion
+    curve and a large area under the insertion curve.
 
     Attributes:
         deletion: float64 (N, steps + 1), the probability while pixels are hidden.
@@ -54,7 +53,8 @@ def perturbation_curves(
 ) -> Curves:
     """Return the deletion and insertion curves of each image.
 
-    The pixels are hidden, or shown, in the order of their values in the map. The highest value comes first.
+    For deletion, we hide more and more pixels. For insertion, we show more and more pixels. We begin with the pixels
+    that have the highest values in the map.
 
     The images with hidden pixels are computed and scored in batches on the device of `images`. A hidden pixel has the
     colour of the blurred image, which shows neither a crack nor sharp edges. Pixels with equal values have a random
@@ -101,16 +101,16 @@ def road(
     We remove the most important pixels from one copy of an image, and the least important pixels from a second copy.
     ROAD is (drop of P on the first copy - drop of P on the second copy) / 2.
 
-    A removed pixel gets the weighted mean of its neighbours plus a little noise. Where neighbours are removed too, a
-    system of linear equations gives all their values at once. So the network cannot see the shape of the removed
-    region.
+    A removed pixel gets the weighted mean of its neighbours plus a little noise. If some neighbours are removed too, we
+    solve a system of linear equations for the values of all removed pixels. So the network cannot see the shape of the
+    removed region.
 
     Args:
         score: Function from images (n, 3, H, W), 0 to 255, to the probability (n,) of the explained class.
         images: uint8 (N, 3, H, W).
         maps: float (N, H, W).
-        percentiles: For each percentile, the pixels with a map value above it are removed from the first copy of the
-            image. The same number of pixels with the lowest map values is removed from the second copy.
+        percentiles: How many pixels to remove. For example, 90 removes 10 % of the pixels: the first copy loses the
+            pixels with the highest map values, and the second copy loses the pixels with the lowest map values.
         batch_size: Images in a forward pass.
 
     Returns:

@@ -9,7 +9,7 @@ WRONG, NEAR, RIGHT = "confidently wrong", "near the threshold", "confidently rig
 
 
 def decide(table: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """Add the answers that the model gives in production, with its calibration and its threshold.
+    """Add the model's answers as in production: with the calibration and the threshold of the model.
 
     Args:
         table: Prediction rows with `logit_0`, `logit_1` and `label`.
@@ -36,10 +36,10 @@ def choose_shown(decided: pd.DataFrame, count: int) -> pd.DataFrame:
 
     Args:
         decided: Rows from `decide`, of one split.
-        count: Number of images wanted.
+        count: Largest number of images to choose.
 
     Returns:
-        At most `count` of the rows, with one more column: `reason`, which is WRONG, NEAR or RIGHT.
+        The chosen rows, with one more column: `reason`, which is WRONG, NEAR or RIGHT.
     """
     third = count // 3
     # "Near the threshold" means the quarter of the images with the smallest margins. With a fixed distance instead, all

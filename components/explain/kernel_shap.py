@@ -1,7 +1,7 @@
 """Compute KernelSHAP values for the regions of an image.
 
-The regions are superpixels for a CNN, and blocks of patches for a transformer. A value above 0 speaks for a crack, and
-a value below 0 speaks against a crack.
+The regions are superpixels for a CNN, and blocks of patches for a transformer. A region with a value above 0 makes
+P(crack) higher, and a region with a value below 0 makes P(crack) lower.
 """
 
 from collections.abc import Callable, Iterator
@@ -75,7 +75,7 @@ def find_regions(network: Network, images: torch.Tensor, count: int) -> np.ndarr
 
 
 def _blocks(grid: tuple[int, int], shape: tuple[int, int], count: int) -> np.ndarray:
-    """Divide an image into blocks of whole patches, and return the number of each pixel's block, int64 (H, W)."""
+    """Divide an image into blocks of whole patches. Return, for each pixel, the number of its block, int64 (H, W)."""
     blocks_per_side = max(1, int(count**0.5))
     block_of_line = []
     for pixels, patches in zip(shape, grid, strict=True):
@@ -113,7 +113,7 @@ def kernel_shap(
 
     Returns:
         float32 (N, H, W), the value of each pixel's region. The values of all regions add up to the log odds of the
-        image minus the log odds of the hidden image.
+        image minus the log odds of the same image in `hidden`.
 
     Source: Lundberg and Lee 2017, "A unified approach to interpreting model predictions", theorem 2.
     """
@@ -148,7 +148,7 @@ def _region_values(
 
 @contextmanager
 def _numpy_seed(seed: int) -> Iterator[None]:
-    """Seed NumPy's global random generator, which shap uses. Restore its state after the block."""
+    """Seed NumPy's global random generator, which shap uses. At the end of the `with` block, restore its state."""
     state = np.random.get_state()
     np.random.seed(seed)
     try:

@@ -9,10 +9,10 @@ import numpy as np
 
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return the share of a map's highest pixels that are at most `tolerance` pixels away from the crack.
+    """Return whether the highest value of a map is on the crack: 1 for yes, 0 for no.
 
-    If only one pixel has the highest value, the share is 1 or 0. A map of regions, such as a KernelSHAP map, has many
-    pixels with the highest value. Each of these pixels counts the same.
+    The value is on the crack if the crack is at most `tolerance` pixels away. In a map of regions, such as a KernelSHAP
+    map, many pixels have the highest value. The result is then the share of these pixels that are on the crack.
 
     Source: Zhang et al. 2018, "Top-down neural attention by excitation backprop", section 4.1.
     """
@@ -28,7 +28,7 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray, tolerance: float) -> np.n
 
 
 def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the share of a map's sum that is on the crack, in [0, 1].
+    """Return the sum of a map's values on the crack, divided by the sum of all values of the map, in [0, 1].
 
     Source: Wang et al. 2020, "Score-CAM", energy-based pointing game.
     """
@@ -38,16 +38,16 @@ def energy_inside(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
 
 def energy_ratio(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return `energy_inside`, divided by the mask's share of the image. A constant map has a ratio of 1."""
+    """Return `energy_inside` / (share of pixels that are true in the mask). A constant map has a ratio of 1."""
     area = masks.mean(axis=(1, 2))
     return np.divide(energy_inside(maps, masks), area, out=np.zeros(len(maps)), where=area > 0)
 
 
 def best_iou(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the overlap of the mask with the part of the map above a threshold, for the best threshold, in [0, 1].
+    """Return the largest overlap of the mask with a part of the map, in [0, 1].
 
-    The overlap is the intersection over union (IoU). A pixel is in this part if its value is at least the threshold.
-    Every value above 0 in the map is tried as the threshold.
+    The part has the pixels whose value is at least a threshold. Every value above 0 in the map is tried as the
+    threshold. The overlap is the intersection over union (IoU).
     """
     values = maps.reshape(len(maps), -1)
     order = np.argsort(-values, axis=1, kind="stable")

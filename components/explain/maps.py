@@ -59,7 +59,9 @@ def draw_maps(
 def explain_signed(
     network: Network, images: torch.Tensor, hidden: torch.Tensor, config: ExplainConfig, seed: int
 ) -> np.ndarray:
-    """Return KernelSHAP maps, float32 (N, H, W). Values above 0 speak for a crack, values below 0 for no crack.
+    """Return KernelSHAP maps, float32 (N, H, W).
+
+    A region with a value above 0 makes P(crack) higher, and a region with a value below 0 makes P(crack) lower.
 
     Args:
         network: In eval mode.
@@ -76,8 +78,8 @@ def explain_signed(
 def random_network(network: Network, seed: int) -> Network:
     """Return a network of the same architecture with random weights.
 
-    timm gives some heads weights of zero. A network with such a head gives the same answer to all images. So we replace
-    these weights by random weights too.
+    In some networks of timm, all weights of the head start at zero. Such a network gives the same answer to all images.
+    So we replace these weights by random weights too.
     """
     random = build_network(network.info.model_copy(update={"weights": "none", "seed": seed})).eval()
     generator = torch.Generator().manual_seed(seed)

@@ -46,7 +46,7 @@ CHECKS: dict[str, Scale] = {
 }
 LOWER_IS_BETTER = {"deletion_auc"}
 _SCALES = LOCALISATION | FAITHFULNESS | CHECKS
-_CORRELATION = "rank correlation with the map of"
+_CORRELATION = "rank correlation of two maps: one of"
 
 Values = dict[str, np.ndarray]  # measure -> float64 (images,)
 
@@ -108,7 +108,7 @@ def measure(network: Network, cam: Cam, sample: Sample, config: ExplainConfig, s
 
 
 def _faithfulness(margin: Margin, sample: Sample, maps: np.ndarray, config: ExplainConfig) -> Values:
-    """Return the measures in FAITHFULNESS, on all images."""
+    """Compute the measures in FAITHFULNESS on all images."""
 
     def p_crack(images: torch.Tensor) -> torch.Tensor:
         return margin(images).sigmoid()
@@ -123,7 +123,7 @@ def _faithfulness(margin: Margin, sample: Sample, maps: np.ndarray, config: Expl
 
 
 def _localisation(maps: np.ndarray, sample: Sample, tolerance: float) -> Values:
-    """Return the measures in LOCALISATION, on the images that have a mask."""
+    """Compute the measures in LOCALISATION on the images that have a mask."""
     maps, masks = maps[sample.masked], sample.masks[sample.masked]
     return {
         "pointing_game": pointing_game(maps, masks, tolerance),
@@ -169,11 +169,16 @@ def _sanity_checks(
 
     rows = []
     for check, others, note in (
-        ("noise_stability", of_noisy, "the same tile with a little noise; 1 means that the map does not change"),
+        (
+            "noise_stability",
+            of_noisy,
+            "the tile, one of the tile with a little noise; 1 means that the map does not change",
+        ),
         (
             "random_weights_similarity",
             of_random,
-            "a network with random weights; near 1 means that the map depends on the tile only, not on the network",
+            "the network, one of a network with random weights; near 1 means that the map depends on the tile only, "
+            "not on the network",
         ),
     ):
         for name, other in others.items():
@@ -194,13 +199,13 @@ def _shap_sensitivity(
     blurred_images = blurred(sample.images, config.blur * network.input_size)
     margins = torch.cat(list(map(margin, blurred_images.split(config.batch_size))))
     p_crack = margins.sigmoid().double().cpu().numpy()
-    note = "mean P(crack) of completely blurred tiles; if it is high, hiding regions hardly changes the answer"
+    note = "mean P(crack) of completely blurred tiles; if it is high, the answer hardly changes when regions are hidden"
     rows = [_row(f"{SHAP}.hidden_p_crack", p_crack, sample.groups, config, note)]
 
     images = sample.images[: config.shap.sensitivity]
     of_mean_colour = explain_signed(network, images, mean_colour(images), config, seed)
     note = (
-        "rank correlation with a second map, for which regions were hidden with the mean colour and not with a blur; "
+        "rank correlation of two maps: SHAP hides regions with a blur for one, and with the mean colour for the other; "
         "1 means the same order of regions"
     )
     correlation = rank_correlation(signed, of_mean_colour)
@@ -210,8 +215,8 @@ def _shap_sensitivity(
     fewer = config.model_copy(update={"shap": config.shap.model_copy(update={"coalitions": half})})
     of_fewer = explain_signed(network, images, blurred_images[: len(images)], fewer, seed + 1)
     note = (
-        f"rank correlation with a second map from {half} new coalitions; 1 means that {config.shap.coalitions} "
-        "coalitions are enough"
+        f"rank correlation of two maps: one from {config.shap.coalitions} coalitions (sets of regions), one from "
+        f"{half} new coalitions; 1 means that {config.shap.coalitions} coalitions are enough"
     )
     correlation = rank_correlation(signed, of_fewer)
     rows.append(_row(f"{SHAP}.coalitions_similarity", correlation, sample.groups, config, note))

@@ -25,9 +25,9 @@ INTRODUCTION = (
     "The gallery at the end of this page shows panels of tiles from the robustness split. Each panel shows, from left "
     "to right:\n\n"
     "- The tile.\n"
-    "- Grad-CAM's map for the network's answer. Bright parts speak for this answer. If the answer is wrong, the map "
-    "for the labelled class follows.\n"
-    "- SHAP's map. Red regions speak for a crack, and blue regions speak for no crack.\n"
+    "- Grad-CAM's map for the network's answer. Bright parts led to this answer. If the answer is wrong, the map for "
+    "the labelled class follows.\n"
+    "- SHAP's map. Red regions make P(crack) higher, and blue regions make it lower.\n"
     "- The mask, if there is one. It shows where a person has marked the crack. A green line on every map shows the "
     "outline of the mask.\n\n"
     "About a third of the answers in the gallery are confidently wrong, a third are near the threshold, and a third "
@@ -42,23 +42,24 @@ ADVICE = (
     f"score is below {LOW_SCORE}, and a high score is above {HIGH_SCORE}."
 )
 CHOICE = (
-    "On this page, Grad-CAM means **{method} of the layer `{layer}`**. The table shows all layers and methods that we "
-    "tried on {tiles} cracked tiles of the validation split. We chose the layer and the method with the most faithful "
-    "maps. A map is faithful if the answer depends on the pixels that the map marks. *Faithfulness* is insertion AUC "
-    "minus deletion AUC. We also computed random maps with the same grid. The faithfulness of the chosen maps minus "
-    "the faithfulness of the random maps is {gain}."
+    "All Grad-CAM maps on this page come from the method **{method}** and the network's layer **`{layer}`**. The table "
+    "shows all layers and methods that we tried on {tiles} cracked tiles of the validation split. We chose the layer "
+    "and the method with the most faithful maps. A map is faithful if the answer depends on the pixels that the map "
+    "marks. *Faithfulness* is insertion AUC minus deletion AUC. We also computed random maps with the same grid. The "
+    "faithfulness of the chosen maps minus the faithfulness of the random maps is {gain}."
 )
 NOT_FAITHFUL = (
     "\n\n**No Grad-CAM map is measurably more faithful than a random map.** So the Grad-CAM maps do not show why the "
     "network gives its answers."
 )
 NOT_CHOSEN = (
-    "On this page, Grad-CAM means {method} of the layer `{layer}`. The layer was chosen only by the size of its grid, "
-    "because the validation split has no cracked tile."
+    "All Grad-CAM maps on this page come from the method {method} and the network's layer `{layer}`. The layer was "
+    "chosen only by the size of its grid, because the validation split has no cracked tile."
 )
 MEASURED = (
     "We measured the maps for the class crack on {n} cracked tiles, chosen at random from the robustness split:\n\n"
-    "- *Pointing game* is the share of a map's highest pixels that are on the crack or close to it.\n"
+    "- *Pointing game*: of the pixels with the highest value in a map, the share that is on the crack or close to "
+    "it.\n"
     "- *Energy inside* is the share of the map that is on the crack. *Energy ratio* is this share divided by the share "
     "of the tile that the crack covers.\n"
     "- *Best IoU* (intersection over union) is the overlap of the crack with the part of the map above a limit. We use "
@@ -67,9 +68,9 @@ MEASURED = (
     "each step. Deletion AUC is the area under this curve. Lower is better.\n"
     "- *Insertion AUC*: we start with a blurred tile, and show its pixels step by step, the most marked pixels first. "
     "Insertion AUC is the area under the curve of P(crack). Higher is better.\n"
-    "- *ROAD* removes pixels and fills the holes from the pixels around them. It is above 0 if P(crack) falls more "
-    "when the most marked pixels are removed than when the least marked pixels are removed. A random map has about "
-    "0.\n\n"
+    "- *ROAD*: we remove the most marked pixels from one copy of a tile, and the least marked pixels from a second "
+    "copy. We fill the holes from the pixels around them. ROAD is above 0 if P(crack) falls more on the first copy. A "
+    "random map has about 0.\n\n"
     "Brackets are 95 % intervals. They are computed from many random draws of the photos, with replacement (bootstrap)."
 )
 
@@ -147,8 +148,9 @@ def shap_remark(shap: ShapConfig, measured: list[Measurement]) -> str:
         return text
 
     text += (
-        f" For {agreement.n} cracked tiles, we computed a second map from {shap.coalitions // 2} new coalitions. The "
-        f"rank correlation of the two maps is {shown_row(agreement)} (1 means the same order of regions)."
+        f" To test this number, we computed a second map from {shap.coalitions // 2} new coalitions (number of "
+        f"cracked tiles: {agreement.n}). The rank correlation of the two maps is {shown_row(agreement)} (1 means the "
+        "same order of regions)."
     )
     if agreement.value >= AGREEMENT:
         return f"{text} So there are enough coalitions."
@@ -246,7 +248,8 @@ def _gallery(rows: pd.DataFrame, panels: list[Panel], candidate: str) -> str:
 def _empty_combinations(filters: list[list[str]], cards: list[set[str]]) -> list[list[str]]:
     """Return the combinations of filter options that match no card. A combination has at most one option per filter.
 
-    Only the smallest combinations are in the list. If "wrong" matches no card, "wrong" with a surface is not listed.
+    A combination is left out if a part of it already matches no card. For example, if "wrong" matches no card, the
+    combination of "wrong" and a surface is left out.
     """
     combinations = []
     for chosen in product(*[["", *options] for options in filters]):

@@ -39,14 +39,14 @@ class Panel:
 
 
 def draw_panel(image: np.ndarray, maps: dict[int, np.ndarray], signed: np.ndarray, mask: np.ndarray | None) -> Panel:
-    """Draw an image and, to its right, the image with each map over it, and the mask.
+    """Return a panel that shows, from left to right: the image, the image with each map over it, and the mask.
 
     A map that contains only zeros is not drawn, because it would look like the plain image. The caption says so.
 
     Args:
         image: uint8 (H, H, 3) RGB.
         maps: Class (0 or 1) -> Grad-CAM map for this class, float (H, H) in [0, 1].
-        signed: KernelSHAP map, float (H, H). Values above 0 speak for a crack.
+        signed: KernelSHAP map, float (H, H). A region with a value above 0 makes P(crack) higher.
         mask: bool (H, H); its outline is drawn on the maps. None if there is no mask.
     """
     parts = [image]
@@ -79,7 +79,7 @@ def _blend(image: np.ndarray, evidence: np.ndarray) -> np.ndarray:
 
 
 def _blend_signed(image: np.ndarray, signed: np.ndarray) -> np.ndarray:
-    """Draw red and blue over the grey image. People could mistake the colours of a coloured image for the map."""
+    """Draw red and blue over the grey image. The image's own colours would look like parts of the map."""
     share = signed / np.abs(signed).max()
     colours = 255 * colormaps["RdBu_r"](0.5 + share / 2)[..., :3]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]

@@ -51,7 +51,7 @@ class ProgressLines:
 
 @contextmanager
 def progress_lines(stages: int) -> Iterator[ProgressLines]:
-    """Report progress in the block. All images that a `Network` classifies in the block are counted."""
+    """Report progress during a `with` block. All images that a `Network` classifies in the block are counted."""
     lines = ProgressLines(stages)
 
     def before_forward(module: nn.Module, inputs: Any) -> None:

@@ -73,7 +73,7 @@ def explain_model(
     table = answers.clean("robustness")
     if table.empty:
         raise InputError(
-            "the predictions have no answers to the uncorrupted images of the robustness split; run the step predict "
+            "the predictions have no answer for any uncorrupted image of the robustness split; run the step predict "
             "again"
         )
     decided = decide(table, deployed)

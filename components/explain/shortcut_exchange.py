@@ -125,7 +125,8 @@ class IrrelevantProperty:
 
     Attributes:
         exchange: Function that returns the first tile with the property of the second tile.
-        number: Function that returns a number that describes the property of a tile, such as its sharpness.
+        number: Function that measures the property of a tile. For example, it returns the sharpness of the tile as a
+            number.
     """
 
     exchange: Callable[[Tile, Tile], Pixels]
@@ -152,7 +153,7 @@ def choose_exchanged(decided: pd.DataFrame, count: int, seed: int) -> pd.DataFra
 
     Returns:
         Rows of `decided` with two more columns. They contain sample_ids: `other` is the partner of the other class, and
-        `alike` is the partner of the same class. A tile without both partners is not chosen.
+        `alike` is the partner of the same class. A tile is chosen only if it has both partners.
     """
     rng = np.random.default_rng([seed, 5])
     ids, labels, groups = (decided[name].to_numpy() for name in ("sample_id", "label", "group_id"))

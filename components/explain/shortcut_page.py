@@ -31,8 +31,8 @@ def add_shortcuts(page: Page, measured: list[Measurement]) -> None:
     page.heading("Shortcuts")
     if not measured:
         page.text(
-            "Not measured. Either explain.exchanged is below 2, or the robustness split has too few photos with tiles "
-            "of each class."
+            "Not measured. Either the parameter `explain.exchanged` (the number of tiles for this test) is below 2, or "
+            "the robustness split has too few photos with tiles of each class."
         )
         return
 

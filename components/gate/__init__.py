@@ -1,1 +1,1 @@
-"""The gate step. It compares a candidate with the limits and with the champion, and writes its dossier."""
+"""The gate step. It compares a candidate with the limits and with the champion, and writes the candidate's dossier."""

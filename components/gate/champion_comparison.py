@@ -36,7 +36,7 @@ class Deployed:
     calibration: Calibration
 
     def answers(self) -> pd.DataFrame:
-        """Return the answers to the test tiles without corruptions.
+        """Return the answers to the uncorrupted test tiles.
 
         The columns are sample_id, group_id, source, surface, label, p_crack (calibrated) and crack (bool, true if the
         model calls the tile a crack).
@@ -110,8 +110,7 @@ class Comparison:
         measurements: The differences, and the p-value of McNemar's test.
         candidate_threshold, champion_threshold: The operating threshold of each model. A model calls a tile a crack if
             the calibrated P(crack) is at least its threshold.
-        limits: The limits on the differences, which the gate must check. It is empty if there is no champion, or if the
-            parameter file switches the comparison off.
+        limits: The limits on the differences, which the gate must check. The list is empty if `pairs` is None.
         pairs: The tiles with answers of both models. The columns are sample_id, group_id, source, surface, label, the
             candidate's p_crack and crack, and the champion's p_crack_champion and crack_champion. None if there is no
             champion, or if the parameter file switches the comparison off.
@@ -132,7 +131,7 @@ NOT_ASKED = Comparison("not asked", "The parameter file switches the comparison 
 
 
 def compare(candidate: Deployed, champion: Deployed, version: str, config: ChampionConfig) -> Comparison:
-    """Compare candidate and champion on the uncorrupted test tiles to which both models have answers.
+    """Compare candidate and champion on the uncorrupted test tiles that both models answered.
 
     Each difference gets an interval by bootstrap over groups. Each resample draws the same groups for both models. We
     also report McNemar's test, but the gate does not use its result, because the test treats tiles as independent.
@@ -146,7 +145,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
     Source: Piaggio et al. 2012 (CONSORT) test non-inferiority in the same way, by the lower end of the interval.
     """
     if not version:
-        return Comparison("no champion", "There is no champion yet, so the candidate is compared with the limits only.")
+        return Comparison("no champion", "There is no champion yet, so only the limits of the parameter file count.")
 
     mine = candidate.answers()
     theirs = champion.answers()[["sample_id", "p_crack", "crack"]]
@@ -317,7 +316,7 @@ def _interval(metric: str, mine: _Resampled, theirs: _Resampled, photos: int) ->
 def _verdict(difference: Difference, config: ChampionConfig, left_out: int) -> tuple[str, str]:
     """Return the verdict and its text.
 
-    If the data do not show that the candidate is good enough, the verdict is also "worse".
+    The verdict is "worse" if the candidate is measurably worse, or if the data do not show that it is good enough.
     """
     advice = ""
     if difference.low > 0:

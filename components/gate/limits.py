@@ -85,7 +85,7 @@ def _row(measurements: Measurements, limit: Limit) -> Row:
 
 
 def _finite(measured: Measurement | None, end: str) -> float | None:
-    """Return the field `value`, `low` or `high` of a measurement. Return None if it has no finite number."""
+    """Return the field `value`, `low` or `high` of a measurement. Return None if the field has no finite number."""
     number = getattr(measured, end, None)
     if number is None or not math.isfinite(number):
         return None

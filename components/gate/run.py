@@ -51,7 +51,7 @@ class Pages(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """The files that a verdict is based on, as paths, and the champion's model version.
+    """The paths of the files that a verdict is based on, and the champion's model version.
 
     Attributes:
         measured: Measurement tables.
@@ -61,7 +61,7 @@ class Evidence:
         panels: Folder with the panels that the explain step drew.
         manifest: The data set version's manifest.
         predictions: The candidate's predictions folder.
-        champion: The champion's predictions folder. Its table is empty if there is no champion.
+        champion: The champion's predictions folder. Without a champion, the table in this folder has no rows.
         version: The champion's model version; "" if there is no champion.
     """
 

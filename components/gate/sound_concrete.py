@@ -1,4 +1,4 @@
-"""Show the tiles of sound concrete that the candidate calls a crack with high certainty. They may have a crack."""
+"""Show the tiles of sound concrete with a high P(crack). Such a tile may have a crack in spite of its label."""
 
 import pandas as pd
 
@@ -15,9 +15,9 @@ HEADING = "Sound concrete that looks cracked"
 
 
 def certain_alarms(candidate: Deployed, manifest: pd.DataFrame) -> pd.DataFrame:
-    """Return the tiles of sound concrete that the candidate calls a crack, and whose P(crack) is at least CERTAIN.
+    """Return the tiles of sound concrete that the candidate calls a crack with a P(crack) of at least CERTAIN.
 
-    All splits count. Of the training split, the predictions have only a sample.
+    The tiles come from all splits, but only a sample of the training tiles has predictions.
 
     Args:
         candidate: The candidate's predictions and calibration.

@@ -10,7 +10,7 @@ LONGEST_SIDE_PIXELS = 192
 
 
 def with_images(answers: pd.DataFrame, manifest: pd.DataFrame, store: Store, shown: int) -> pd.DataFrame:
-    """Add two columns to a candidate's answers: the path of each tile, and a small image of some wrong answers.
+    """Add two columns to a candidate's answers: the path of each tile, and a small image for some of the wrong answers.
 
     Only the wrong answers that the report shows get an image. We choose missed cracks and false alarms separately. We
     take the most certain wrong answer of each group, then the second most certain wrong answer of each group, and so

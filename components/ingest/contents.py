@@ -15,9 +15,9 @@ class Contents(NamedTuple):
 
     Attributes:
         kept: The files to use, ordered by sample_id. If several files have the same bytes, only the first is used. If
-            bytes occur with both labels, none of their files is used.
-        photos: Table (name): the photos that the files in `kept` and their copies come from. The index is the row
-            number in `kept`. A row number occurs several times if the same bytes were found in several photos.
+            files with the same bytes have different labels, none of these files is used.
+        photos: Table (name): the photo of each file in `kept`, and the photo of each copy. The index is the row number
+            of the file in `kept`. The row of a copy has the same row number as the file that is used instead.
         copies: Table (path, kept): the path of a copy, and the path of the file that is used instead.
         both_labels: The files whose bytes occur with both labels, ordered by sample_id.
     """
@@ -54,8 +54,8 @@ def check_enough(chosen: pd.DataFrame, accepted: pd.DataFrame, least: int) -> No
 
     Args:
         chosen: The images of the data set: column label.
-        accepted: The files that they were chosen from: columns sample_id, path, label.
-        least: Fewest images in each class.
+        accepted: The files from which these images were chosen: columns sample_id, path, label.
+        least: Smallest number of images that a class must have.
 
     Raises:
         InputError: A class has too few images. If files of the class are exact copies, the message says so.

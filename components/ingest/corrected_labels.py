@@ -30,9 +30,9 @@ class Corrected:
     """The files of an ingestion after people's answers were applied.
 
     Attributes:
-        images: The given images with the labels that people gave, without the images in `quarantined`.
-        quarantined: Table (source, path, reason): the bad images, and the images that have another class than the
-            option `all` of their source says.
+        images: The accepted images with people's labels, without the images in `quarantined`.
+        quarantined: Table (source, path, reason): the images that people called bad, and the images whose new label
+            contradicts the option `all` of their source.
         changed: The files that an answer changed: the columns sample_id, source, path, was, answer, by, at, why and
             entry. `was` is the label in the source. The latest change is first.
         confirmed: Number of files whose label people confirmed.
@@ -66,15 +66,16 @@ def read_standing(store: Store, keys: Mapping[str, str]) -> Standing:
 
 
 def apply_corrections(images: pd.DataFrame, standing: Standing, sources: Iterable[Source]) -> Corrected:
-    """Give tiles the labels that people gave them, and put the bad images into quarantine.
+    """Give tiles the labels that people chose, and put the images that people called bad into quarantine.
 
     Only the label changes. So a tile keeps its group, and the group keeps its split.
 
     Args:
-        images: All accepted images: columns sample_id, source, path, label, those of `WITHOUT_MASK`, and any others.
+        images: All accepted images: columns sample_id, source, path, label, the columns of `WITHOUT_MASK`, and any
+            others.
         standing: The answers that count.
-        sources: The sources. If people give a tile of a source with the option `all` another label, the tile is put
-            into quarantine, so that the source keeps its one class.
+        sources: The sources. A source with the option `all` has only one class. If people give a tile of such a
+            source the other label, the tile is put into quarantine.
     """
     found = look_up(images["sample_id"], standing.agreed, "tile")
     was = images["label"].map(dict(enumerate(CLASSES)))
@@ -110,7 +111,7 @@ def _is_of_one_class(images: pd.DataFrame, sources: Iterable[Source]) -> pd.Seri
 
 
 def _without_refuted_masks(images: pd.DataFrame, relabelled: pd.Series) -> tuple[pd.DataFrame, int]:
-    """Remove the masks that contradict a label that a person gave. Return the images, and the number of these masks.
+    """Remove the masks that contradict a person's label. Return the images, and the number of removed masks.
 
     We assume that such a mask has the same mistake as the old label. If the mask stayed, the tile would be put into
     quarantine, because label and mask contradict each other.

@@ -1,4 +1,4 @@
-"""Report what people's answers about tiles changed. This is a part of report.json and of the data set report."""
+"""Report the effects of people's answers about tiles. This is a part of report.json and of the data set report."""
 
 from typing import Any
 

@@ -27,7 +27,11 @@ PAIRS_PER_CHUNK = 4096
 
 
 class Turn(NamedTuple):
-    """One of the eight ways to mirror or rotate an image. The true fields are applied in the order of the fields."""
+    """One of the eight ways to mirror or rotate an image.
+
+    Each field is a step, such as the reversal of the rows. The steps whose field is true are done in the order of the
+    fields.
+    """
 
     transposed: bool
     rows_reversed: bool
@@ -131,7 +135,7 @@ def near_duplicates(
 
 
 def _candidates(index: Any, turned: NDArray[np.uint8], wanted: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Find the pairs of a turned image and an unchanged image that have similar hashes.
+    """Pair each turned image with the unchanged images that have a similar hash.
 
     Args:
         index: FAISS index of the hashes of all images.
@@ -158,7 +162,7 @@ def _confirmed(
     thumbnails: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
     correlation: float,
 ) -> NDArray[np.int64]:
-    """Return the candidate pairs whose thumbnails have at least this correlation, int64 (P, 2)."""
+    """Return the candidate pairs whose thumbnails correlate enough (see `near_duplicates`), int64 (P, 2)."""
     confirmed = np.zeros(len(candidates), bool)
     for start in range(0, len(candidates), PAIRS_PER_CHUNK):
         chunk = slice(start, start + PAIRS_PER_CHUNK)
@@ -169,7 +173,7 @@ def _confirmed(
 
 
 def _correlations(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the Pearson correlation of each pair of thumbnails, float32 (N,). It is 0 if one has no contrast."""
+    """Return the Pearson correlation of each pair of thumbnails, float32 (N,). Without contrast, it is 0."""
     x = first.reshape(len(first), -1).astype(np.float32)
     y = second.reshape(len(second), -1).astype(np.float32)
     x -= x.mean(axis=1, keepdims=True)

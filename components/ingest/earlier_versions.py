@@ -1,8 +1,8 @@
 """Read the groups of earlier data set versions, so that an image of a source never changes its group or its split.
 
-An image in quarantine keeps its earlier group, and returns to that group if it is accepted again. Sources that were
-first ingested separately have several earlier versions. These versions may put the same image into different groups.
-Such an image is called contested, and it stays in quarantine permanently.
+An image in quarantine keeps its earlier group, and returns to that group if it is accepted again. If sources were first
+ingested separately, we read several earlier versions. These versions may put the same image into different groups. Such
+an image is called contested, and it stays in quarantine permanently.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,10 +48,10 @@ class EarlierGroups:
     """The groups of earlier data set versions.
 
     Attributes:
-        groups: Table (sample_id, group_id, version), one row for each image. We read a list of data set versions.
-            `version` is the position in this list, from 0, of the first data set version that has the image. All images
-            of one data set version have been compared with each other. An image in quarantine is in no data set
-            version, so its `version` is the length of the list.
+        groups: Table (sample_id, group_id, version), one row for each image. `version` says in which data set version
+            the image is: 0 for the first version that we read, 1 for the second version, and so on. If several versions
+            have the image, the first version counts. All images of one data set version have been compared with each
+            other. If an image is only in quarantine, its `version` is the number of versions that we read.
         pairs: Table (first, second): in each row, the sample_ids of two near duplicates.
         overlaps: Table (first, second, correlation, shared): in each row, the sample_ids of two overlapping tiles, and
             the values of `overlap_check.Overlap`.
@@ -112,7 +112,7 @@ def read_earlier_versions(store: Store, versions: Sequence[Version]) -> EarlierV
 
 
 def _in_several_groups(mentions: pd.DataFrame) -> dict[str, str]:
-    """Find the images that versions put into different groups. Return a dict: sample_id -> quarantine reason."""
+    """Find the images whose group differs between versions. Return a dict: sample_id -> quarantine reason."""
     different = mentions.drop_duplicates(["sample_id", "group_id"])
     several = different[different["sample_id"].duplicated(keep=False)]
     return {name: between_groups(groups) for name, groups in several.groupby("sample_id")["group_id"]}

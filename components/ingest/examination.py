@@ -54,7 +54,8 @@ class Found(NamedTuple):
         mask_turn: How to turn the mask: the EXIF orientation of the image, or `UPRIGHT` if the mask needs no turn.
         marked: Share of the image's pixels that the mask marks, 0 to 1. It is 0 if the image has no mask.
         width, height: Pixels, after the EXIF orientation was applied.
-        used_bits: The number of bits that the image was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
+        used_bits: The image was scaled from this number of bits to 8 bits (`image_depth.Decoded`). It is 0 if the image
+            was not scaled.
         brightness, contrast: Mean and standard deviation of the grey levels, 0 to 255.
         darkest: Median minus minimum of the grey levels, 0 to 255.
         red, blue: Mean of the red (blue) levels minus the mean of the green levels, -255 to 255.
@@ -89,7 +90,7 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
     """Read, decode and hash every file once, on all processors.
 
     Args:
-        files: Table with the columns path and mask. If a file has no mask, its value in this column is missing.
+        files: Table with the columns path and mask. In the column mask, a file without a mask has a missing value.
         folder: The folder that path and mask are relative to.
         sketches: Array of dtype `SKETCH` (thumbnail and landmarks) and shape (N,), with one element for each file. This
             function fills in the elements of accepted images.
@@ -126,7 +127,11 @@ def examine(files: pd.DataFrame, folder: Path, sketches: NDArray, config: Ingest
 
 
 def _examine_batch(config: IngestConfig, messages: Messages, files: list[File]) -> list[tuple[Found, bool]]:
-    """Examine files. Return for each file its result, and whether libjpeg warned in the meantime, in any thread."""
+    """Examine files one after the other.
+
+    Returns:
+        For each file: its result, and true if libjpeg warned in the meantime. The warning can be from any thread.
+    """
     results = []
     for file in files:
         before = messages.size()
@@ -200,7 +205,7 @@ def _measure_file(config: IngestConfig, file: File) -> Found:
 
 
 def _grey_levels(grey: cv2.typing.MatLike) -> tuple[float, float, float]:
-    """Return the mean, the standard deviation, and the median minus the minimum.
+    """Return the mean and the standard deviation of the grey levels, and their median minus their minimum.
 
     All three are computed from one histogram, because sorting the pixels would be slow.
     """
@@ -239,7 +244,7 @@ def check_header(data: bytes, config: IngestConfig) -> str:
 
 
 def _check_mask(path: Path, photo: bytes, image: NDArray[np.uint8], config: IngestConfig) -> tuple[MaskFound, str]:
-    """Check the mask of an image, and return what was found and the suffix of the mask as it is stored.
+    """Check the mask of an image. Return what was found, and the suffix of the stored mask.
 
     Raises:
         ImageError: We do not accept the mask's file, or the mask does not fit the image.

@@ -1,8 +1,8 @@
-"""Test whether the file numbers of a folder run photo by photo, if the photos of its tiles are not known.
+"""Find the folders in which the tiles seem to be numbered photo by photo.
 
-This means that all tiles of one photo come first, then all tiles of the next photo, and so on. Tiles of one photo have
-similar light and colour. So in such a folder, a tile resembles its neighbour in the order of the files more than a
-random tile. `neighbour_groups.py` can form groups from this.
+In such a folder, all tiles of one photo come first, then all tiles of the next photo, and so on. Tiles of one photo
+have similar light and colour. So a tile is more similar to the next tile than to a random tile of the folder. We test
+only tiles whose photo is not known. `neighbour_groups.py` can form groups from this order.
 """
 
 import posixpath
@@ -80,18 +80,18 @@ def folder_orders(images: pd.DataFrame, related: NDArray[np.int64]) -> list[Fold
 
 
 def neighbour_test(embedding: NDArray[np.float64]) -> tuple[float, float]:
-    """Test whether neighbours in a sequence resemble each other more than random members of the sequence.
+    """Test whether neighbours in a sequence are more similar to each other than two random members are.
 
     Args:
         embedding: float64 (N, features), N >= 2, in the order of the sequence.
 
     Returns:
-        Two values. The first is the mean squared distance of neighbours, divided by its mean over random orders. It is
-        about 1 if the order is random, and 1 if all members are equal. The second is the p-value of a permutation test.
-        It is at least 1 / (PERMUTATIONS + 1).
+        A ratio and a p-value. The ratio is the mean squared distance of neighbours in the sequence, divided by the mean
+        squared distance of neighbours in random orders. The ratio is about 1 if the order is random, and 1 if all
+        members are equal. The p-value is from a permutation test, and is at least 1 / (PERMUTATIONS + 1).
 
-    Source: Bartels, "The rank version of von Neumann's ratio test for randomness", JASA 1982, with several measures and
-        a permutation test instead of tables.
+    Source: Bartels, "The rank version of von Neumann's ratio test for randomness", JASA 1982. Our test uses several
+        measures, and permutations instead of tables.
     """
     rng = np.random.default_rng(0)
     own = float(_distances(embedding, 1).mean())

@@ -2,8 +2,8 @@
 
 We call these results the index of the source. The index consists of parts, which are stored under `sources/KEY/index/`.
 Each ingestion adds one part for the files that it examined. A part consists of two objects with rows in the same order:
-a table of the findings, and the thumbnails with the landmarks. Their names differ only in the suffix, and contain a
-digest of both contents. The table is written last and makes the part visible.
+a table of the findings, and the thumbnails with the landmarks. The names of the two objects differ only in the suffix,
+and contain a digest of both contents. The table is written last and makes the part visible.
 """
 
 import tempfile
@@ -27,7 +27,7 @@ TABLE, THUMBNAILS = ".parquet", ".thumbnails"
 
 
 class FindingsIndex:
-    """The index of one source: what earlier ingestions found in its files. The store has it in parts."""
+    """The index of one source: what earlier ingestions found in its files. The index is stored in parts."""
 
     def __init__(self, store: Store, folder: str, scratch: Path):
         """List the stored parts of the index.
@@ -47,7 +47,7 @@ class FindingsIndex:
 
         Args:
             files: Files of the source; the index is their row number in `thumbnails`.
-            thumbnails: The object to which we add the thumbnails of the files in the returned table.
+            thumbnails: The thumbnails of all files in the returned table are added to this object.
 
         Returns:
             Table with the columns of `FOUND_TYPES`, with the index of `files`. It has one row for each file that
@@ -66,7 +66,7 @@ class FindingsIndex:
         return pd.concat(known)
 
     def _read_part(self, part: str, files: pd.DataFrame, thumbnails: Thumbnails) -> pd.DataFrame:
-        """Return the findings of a part for the files that still have the same path and tag.
+        """Read a part. Return its findings about the files that still have the same path and tag (see `Source.files`).
 
         If the part is damaged, it is deleted, and the result has no rows.
         """
@@ -97,10 +97,10 @@ class FindingsIndex:
             self._store.get_file(part + THUMBNAILS, thumbnails)
             if digest(bytes_digest(table), file_digest(thumbnails)) == part.rpartition("/")[2]:
                 return table
-        raise DamagedObjectError(f"{self._store.uri}/{part} does not have the content that its name says")
+        raise DamagedObjectError(f"the content of {self._store.uri}/{part} does not match the digest in its name")
 
     def add(self, files: pd.DataFrame, thumbnails: Thumbnails) -> None:
-        """Store what was found in the source's files as a new part. If there are many parts, merge all of them.
+        """Store a new part with the findings of this ingestion. If there are many parts, merge all of them.
 
         Args:
             files: All files of the source with what was found in them. `new` is true for the files that this ingestion

@@ -32,10 +32,10 @@ class Selection:
     """The data set's images, ordered by sample_id, and the files that are not part of the data set.
 
     Attributes:
-        images: One row for each image, with all columns of the input and group_id. If several files have the same
-            bytes, only one of them is used. An image of an earlier version keeps its group. A new group is named after
-            its first photo (`SOURCE:PHOTO`). If no photo is known, it is named after the smallest sample_id of the
-            group.
+        images: One row for each image, with all columns of the input, and the column group_id. If several files have
+            the same bytes, only one of them is used. An image of an earlier version keeps its group. A new group is
+            named after its first photo (`SOURCE:PHOTO`). If no photo is known, the group is named after its smallest
+            sample_id.
         copies: Table (path, kept): the path of a file that is not used because another file has the same bytes, and the
             path of the file that is used instead.
         conflicts: Table (source, path, reason): the files in quarantine whose content has both labels, or whose mask
@@ -77,10 +77,11 @@ def select(
         thumbnails: Function that takes the index values of N images and returns their thumbnails, uint8 (N, 32, 32),
             grey.
         correlation: Two images are near duplicates if the correlation of their thumbnails is at least this number.
-        earlier: The groups of earlier versions. Images that are in these groups stay in them. All images of version 0
-            were compared with each other when that version was made, so they are not compared again.
-        given: The sample_ids of all images of the sources. `images` can lack some of them, because they are already in
-            quarantine. Such an image keeps its group, in case it returns. None means the sample_ids of `images`.
+        earlier: The groups of earlier versions. Images that are in these groups stay in them. The images of version 0
+            are not compared with each other, because this was done when version 0 was made.
+        given: The sample_ids of all images of the sources. Some of these images can be missing in `images`, because
+            they are already in quarantine. They keep their group, so that they can return to this group. None means the
+            sample_ids of `images`.
         search: How to find overlapping tiles. None: do not look for overlapping tiles.
     """
     earlier = earlier or EarlierGroups()
@@ -177,15 +178,16 @@ def _contested(kept: pd.DataFrame, earlier: EarlierGroups) -> dict[int, str]:
 
 
 def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict[int, str]:
-    """Find the images of earlier versions that are now in a photo of another group.
+    """Find the old images whose photo belongs to a different group than the image itself.
 
-    This happens if the same file was also ingested with that photo, or if the source now assigns images to different
-    photos. A photo belongs to the group that most of its images have. If versions disagree about a photo, the first of
-    them in the list of versions decides.
+    An old image is an image of an earlier version. Its photo can belong to a different group if two photos have a tile
+    with the same bytes, or if the source now says that the tile comes from a different photo than before. A photo
+    belongs to the group that most of its images have. If versions disagree about a photo, the version that comes first
+    in the list of versions decides.
 
     Args:
         kept: Images.
-        photos: Rows of the table `Contents.photos`: those of the images of earlier versions.
+        photos: The rows of the table `Contents.photos` that describe images of earlier versions.
 
     Returns:
         A dict: row number of each image that was found -> its quarantine reason.
@@ -209,9 +211,11 @@ def _in_photos_of_other_groups(kept: pd.DataFrame, photos: pd.DataFrame) -> dict
 
 
 def _like_other_groups(kept: pd.DataFrame, pairs: NDArray[np.int64]) -> dict[int, str]:
-    """Find the images of earlier versions that are near duplicates of images of another group, or overlap them.
+    """Find the old images that form a pair with an old image of another group.
 
-    In each such pair, only the image whose version comes first in the list of versions stays in the data set.
+    An old image is an image of an earlier version. `pairs` holds the row numbers of near duplicates or of overlapping
+    images. If two old images of a pair are in different groups, only one of them stays in the data set. It is the image
+    whose version comes first in the list of versions.
 
     Returns:
         A dict: row number of each image that cannot stay -> its quarantine reason.
@@ -243,8 +247,8 @@ def _join(
         pairs: int64 (M, 2), row numbers of usable near duplicates and overlapping images.
 
     Returns:
-        Two dicts. The first is: row number of a new image -> its group. The second is for new images that would join
-        groups of earlier versions: row number -> quarantine reason.
+        Two dicts. The first dict is: row number of a new image -> its group. The second dict holds the new images that
+        would join groups of earlier versions: row number -> quarantine reason.
     """
     from scipy.cluster.hierarchy import DisjointSet
 
@@ -290,14 +294,15 @@ def _name_sets(
 ) -> dict[int, str]:
     """Return a dict: row number of each new image -> its group.
 
-    If the image's set has a group of an earlier version, the image gets that group. Otherwise the new group is named
-    after the set's first photo, or after its smallest sample_id if no photo is known.
+    Connected images form a set, and get the same group. If the set already has a group of an earlier version, the new
+    images get that group. Otherwise they get a new group, which is named after the first photo of the set. If no photo
+    of the set is known, the new group is named after the smallest sample_id of the set.
 
     Args:
         kept: Images, ordered by sample_id; group_id is missing for new images.
         connected: Sets of row numbers of connected images.
-        group_of_root: Root row of a set -> the group that the set has from an earlier version. Sets without such a
-            group are not in this dict.
+        group_of_root: Row number of a set's root -> the group of this set. The root is the row that represents the set
+            in `connected`. Only sets that have a group of an earlier version are in this dict.
         row_of_photo: Photo -> the row number of one of its images.
     """
     group_of_root = dict(group_of_root)
@@ -317,7 +322,7 @@ def _name_sets(
 
 
 def _photos_of_new_images(photos: pd.DataFrame, chosen: NDArray[np.bool_]) -> dict[int, list[str]]:
-    """Return a dict: row number -> names of the image's photos. For images that are not chosen, the list is empty."""
+    """Return a dict: row number -> names of the image's photos. The list is empty where `chosen` is false."""
     names: dict[int, list[str]] = defaultdict(list)
     for row, name in photos["name"][chosen[photos.index]].items():
         names[row].append(name)

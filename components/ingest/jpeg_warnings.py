@@ -1,8 +1,8 @@
 """Catch the warnings of libjpeg about damaged JPEG files.
 
-libjpeg does not refuse a damaged JPEG. It prints a warning, and fills the pixels that it cannot read with grey. OpenCV
-prints these warnings to stderr, and Pillow drops them. While we decode, we redirect stderr to a temporary file. If the
-file grows, libjpeg has warned. At the end, we write the file's lines to stderr, except the warnings of libjpeg.
+libjpeg does not refuse a damaged JPEG. It prints a warning, and makes all unreadable pixels grey. OpenCV prints these
+warnings to stderr, and Pillow drops them. While we decode, we redirect stderr to a temporary file. If the file grows,
+libjpeg has warned. At the end, we write the file's lines to stderr, except the warnings of libjpeg.
 """
 
 import os
@@ -24,11 +24,11 @@ class Messages:
         self._file = file
 
     def size(self) -> int:
-        """Return the number of bytes so far. This must be fast, because it is called twice for each image."""
+        """Return the size of the text in bytes. This must be fast, because it is called twice for each image."""
         return os.fstat(self._file.fileno()).st_size
 
     def damage_since(self, position: int) -> str:
-        """Return the first message after a position that means a damaged JPEG, or "" if there is none."""
+        """Search the text after a position. Return the first message about a damaged JPEG, or "" if there is none."""
         text = os.pread(self._file.fileno(), self.size() - position, position)
         for line in text.splitlines():
             if line.startswith(DAMAGE):
@@ -38,7 +38,7 @@ class Messages:
 
 @contextmanager
 def listening() -> Iterator[Messages]:
-    """Redirect stderr to a temporary file. At the end, write its content to stderr without the JPEG warnings."""
+    """Redirect stderr to a temporary file. At the end, write the file's content to stderr, without JPEG warnings."""
     sys.stderr.flush()
     original = os.dup(STDERR)
     with tempfile.TemporaryFile() as file:

@@ -70,7 +70,11 @@ def contradicted_by_mask(images: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def quarantine_by_mask(images: pd.DataFrame) -> pd.DataFrame:
-    """Quarantine `images`, whose masks contradict their labels: columns source, path, label, mask and marked."""
+    """Quarantine images because their masks contradict their labels.
+
+    Args:
+        images: The images to quarantine: columns source, path, label, mask and marked.
+    """
     reasons = []
     for label, mask, marked in zip(images["label"], images["mask"], images["marked"], strict=True):
         share = "no pixel" if marked == 0 else f"{100 * marked:.1f} % of the pixels"
@@ -86,10 +90,11 @@ def conflict_pairs(
     Args:
         same_bytes: Files whose bytes occur with both labels: columns sample_id, label.
         near_duplicates: int64 (M, 2), index values of near duplicates with different labels.
-        labels: int64 (M,), the label of the first file of each of these pairs.
+        labels: int64 (M,), the label of the first file in each pair of `near_duplicates`.
 
     Returns:
-        int64 (K, 2), index values: one pair for each content in `same_bytes`, then the pairs of near duplicates.
+        int64 (K, 2), index values. The pairs of `same_bytes` come first, one for each sample_id. The near duplicates
+        follow.
     """
     one_of_each = same_bytes.drop_duplicates(["sample_id", "label"]).sort_values(["sample_id", "label"])
     by_content = one_of_each.index.to_numpy(np.int64).reshape(-1, len(CLASSES))

@@ -1,8 +1,8 @@
-"""Describe the landmarks of a tile: small spots that are recognised in every other tile that shows the same place.
+"""Find the landmarks of a tile. A landmark is a small spot that we can recognise in other tiles of the same place.
 
-A landmark is a dark or bright spot, with its position and a code of 61 bits for the patch around it. The patch is
-turned into a standard position first, so a place has the same code in mirrored and rotated tiles.
-`overlaps.py` compares the codes of all tiles.
+A landmark is a dark or bright spot, with its position and a code of 61 bits for the patch around it. Before we compute
+the code, we rotate and mirror the patch until it has a standard position. So a place has the same code in mirrored and
+rotated tiles. `overlaps.py` compares the codes of all tiles.
 """
 
 import cv2
@@ -29,7 +29,7 @@ TURN_BITS = 3
 
 
 def _patch_waves() -> NDArray[np.float32]:
-    """Return the waves of a two-dimensional DCT, float32 (FREQUENCIES squared, pixels of a patch), each of length 1."""
+    """Return the waves of a two-dimensional DCT, float32 (FREQUENCIES squared, pixels of a patch). Their norm is 1."""
     places = np.linspace(0, np.pi, 2 * PATCH_RADIUS + 2)[:-1] + np.pi / (4 * PATCH_RADIUS + 2)
     wave = np.cos(np.arange(FREQUENCIES)[:, None] * places)
     wave /= np.linalg.norm(wave, axis=1, keepdims=True)
@@ -39,8 +39,8 @@ def _patch_waves() -> NDArray[np.float32]:
 def _coded_waves() -> NDArray[np.int64]:
     """Return the indices (rows of `_patch_waves()`) of the 61 waves whose signs make up a landmark's code.
 
-    In this list, most neighbours have very different frequencies. The mean of the patch is not coded. The two lowest
-    waves decide how the patch is turned. After the turn, they are always positive, so their signs carry no information.
+    In this list, most neighbours have very different frequencies. The mean of the patch is not coded. The signs of the
+    two lowest waves decide how the patch is turned. After the turn, both signs are positive, so we do not code them.
     """
     rows, columns = np.divmod(np.arange(FREQUENCIES**2), FREQUENCIES)
     by_frequency = np.lexsort((rows, rows + columns))[3 : 3 + 64 - TURN_BITS]
@@ -98,8 +98,8 @@ def _patches(
 ) -> NDArray[np.float32]:
     """Cut out the patch around each spot, float32 (N, pixels of a patch).
 
-    The middle of a patch is the exact place of the spot, which can be between pixels. If it were the nearest pixel, a
-    shift by half a pixel would change the codes.
+    The middle of a patch is the exact place of the spot, which can be between pixels. If the middle were the nearest
+    pixel, a shift by half a pixel would change the codes.
     """
     down = _offset_of_peak(strength[y - 1, x], strength[y, x], strength[y + 1, x])
     right = _offset_of_peak(strength[y, x - 1], strength[y, x], strength[y, x + 1])
@@ -118,7 +118,10 @@ def _patches(
 def _offset_of_peak(
     before: NDArray[np.float32], peak: NDArray[np.float32], after: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Return where a parabola through three neighbours has its peak, -0.5 to 0.5 pixels from the middle one."""
+    """Return how far a spot is from the middle of its pixel, -0.5 to 0.5 pixels.
+
+    The spot is at the peak of a parabola through the values of the pixel and of its two neighbours.
+    """
     curvature = 2 * peak - before - after
     offset = np.divide(after - before, 2 * curvature, out=np.zeros_like(peak), where=curvature > 0)
     return np.clip(offset, -0.5, 0.5)

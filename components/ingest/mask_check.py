@@ -5,10 +5,10 @@ draw masks on the upright photo, and others on the stored pixels. A mask must be
 stored pixels. These rules decide, in this order:
 
 1. If the photo is stored upright, or the mask has an EXIF orientation of its own, the mask needs no turn.
-2. If width and height of the upright photo differ from those of the stored pixels, the mask's size decides.
-3. If the upright photo and the stored pixels have the same size, we compare the mask as it is with the turned mask. A
-   crack is darker or brighter than the concrete around it. So the right one of the two masks is the one whose marked
-   pixels differ clearly more from the pixels around them.
+2. If the upright photo and the stored pixels have different sizes, the mask's size decides.
+3. If the upright photo and the stored pixels have the same size, we compare two masks: the original mask and the turned
+   mask. A crack is darker or brighter than the concrete around it. So for each mask, we measure how much the marked
+   pixels differ from the pixels around them. We choose the mask with the clearly larger difference.
 
 The image is refused if no rule decides. It is also refused if the mask has neither the size of the upright photo nor
 the size of the stored pixels.
@@ -39,7 +39,8 @@ class MaskFound(NamedTuple):
     """What was found in a mask's file.
 
     Attributes:
-        mask_id: sha256 of the mask as we store it: of its file, or of a PNG file if the mask was turned.
+        mask_id: sha256 of the stored mask. If the mask was turned, we store a new PNG file. Otherwise we store the
+            mask's file unchanged.
         marked: Share of the image's pixels that the mask marks, 0 to 1.
         turn: How to turn the mask: the EXIF orientation of the photo, or `UPRIGHT` if the mask needs no turn.
     """
@@ -69,7 +70,7 @@ def check_mask(path: Path, data: bytes, photo: bytes, image: NDArray[np.uint8]) 
 
 
 def turned_mask(data: bytes, turn: int) -> bytes:
-    """Turn a mask as the EXIF orientation `turn` says. `data` is the content of its file. The result is a PNG."""
+    """Turn a mask as the EXIF orientation `turn` says, and return a PNG. `data` is the content of the mask's file."""
     upright = turn_upright(decode_mask(data), turn)
     return cv2.imencode(".png", upright.astype(np.uint8) * 255)[1].tobytes()
 

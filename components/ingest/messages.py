@@ -17,7 +17,7 @@ def say_source(name: str, understood: Iterable[str], warnings: Iterable[str]) ->
 
 
 def say(report: dict[str, Any]) -> None:
-    """Print the facts of a report that `say_source` does not print."""
+    """Print those facts of an ingestion's report that are not printed by `say_source`."""
     if report["masks_turned"]:
         inform(
             f"masks that were turned: {report['masks_turned']}; they were drawn on the stored pixels of photos that "

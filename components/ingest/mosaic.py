@@ -16,7 +16,7 @@ ROWS_IN_AN_IMAGE = 20
 
 
 def mosaic(rows: list[list[bytes]]) -> bytes:
-    """Return a JPEG that shows each row of images side by side."""
+    """Return a JPEG that shows the rows of images, one below the other."""
     columns = max(map(len, rows))
     canvas = np.full((len(rows) * TILE_PIXELS, columns * TILE_PIXELS, 3), 255, np.uint8)
     side = TILE_PIXELS - 2 * MARGIN_PIXELS
@@ -33,12 +33,15 @@ def mosaic(rows: list[list[bytes]]) -> bytes:
 def show_largest(
     page: Page, name: str, sets: Sequence[Sequence[int]], sizes: Sequence[int], read: Callable[[int], bytes]
 ) -> None:
-    """Append images of the largest sets of tiles, and of every set of more than `TILES_OF_A_LARGE_SET` tiles.
+    """Append images that show the largest sets of tiles.
+
+    We show at least the largest `SETS_SHOWN` sets. We also show every set with more than `TILES_OF_A_LARGE_SET` tiles.
 
     Args:
         page: The page.
         name: What the sets are, in the plural.
-        sets: The indices of the tiles to show of each set, the largest set first. At most `MOSAIC_COLUMNS` are shown.
+        sets: For each set, the indices of the tiles to show. The largest set is first. We show only the first
+            `MOSAIC_COLUMNS` tiles of a set.
         sizes: Number of tiles of each set.
         read: Returns the content of an image, given its index.
     """

@@ -27,9 +27,9 @@ class Overlap(NamedTuple):
     """How well two tiles agree in the area that both show.
 
     Attributes:
-        correlation: `agreement` of the fine structure in the shared area, -1 to 1. It is 0 if the tiles share
-            too little, or if the whole area correlates too little.
-        shared: The shared area, as a share of the smaller tile, 0 to 1.
+        correlation: The result of `agreement` for the area that both tiles show, -1 to 1. It is 0 if this area is too
+            small, or if the correlation of the whole area is too low.
+        shared: Size of the area that both tiles show, divided by the size of the smaller tile, 0 to 1.
     """
 
     correlation: float
@@ -40,10 +40,9 @@ NO_OVERLAP = Overlap(0.0, 0.0)
 
 
 def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return a tile's grey levels without its coarse and its finest structures, with the same contrast everywhere.
+    """Remove the coarse and the finest structures from a tile's grey levels, and make the contrast equal everywhere.
 
-    Without the equal contrast, two dark cracks of a similar shape would correlate, although the concrete around them
-    differs.
+    If the contrast were not equal, two dark cracks of a similar shape would correlate, even in different concrete.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -66,7 +65,7 @@ def compare(
 ) -> Overlap:
     """Lay the second tile over the first one, and correlate the area that both show.
 
-    The shift of a candidate is not exact. So we try all shifts nearby and take the best one.
+    The argument `shift` is not exact. So we try all shifts that are near it, and take the best one.
 
     Args:
         first, second: float32 (H, W), from `fine_structure`.

@@ -1,4 +1,4 @@
-"""Write the part of the data set report about overlaps. It shows numbers, joined photos, and tiles of the groups."""
+"""Write the section "Overlapping tiles" of the data set report: numbers, joined photos, and tiles of the groups."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +18,17 @@ LARGEST_SHARE = 0.5  # of the tiles of a class in one group
 
 
 def overlap_content(selection: Selection) -> dict[str, Any]:
-    """Return the part of report.json about overlaps.
+    """Return those entries of report.json that describe overlaps.
 
     Returns:
-        overlaps (pairs), overlapping_tiles, overlaps_with_both_labels (pairs of a tile with a crack and a tile without
-        one), groups_with_both_labels (groups that have such a pair), photos_joined (pairs of names of photos that
-        overlap), and joined_too_much (a sentence for each class of which one group has more than half of the tiles).
+        A dict with these keys:
+
+        - overlaps: Number of pairs of overlapping tiles.
+        - overlapping_tiles: Number of tiles in these pairs.
+        - overlaps_with_both_labels: Number of pairs in which one tile has a crack and the other tile has none.
+        - groups_with_both_labels: Number of groups that have such a pair.
+        - photos_joined: For each pair of overlapping photos, the names of both photos.
+        - joined_too_much: A sentence for each class that has more than half of its tiles in one group.
     """
     pairs = row_pairs(selection.overlaps)
     both_labels = row_pairs(_with_both_labels(selection))
@@ -58,7 +63,7 @@ def _photos_joined(selection: Selection) -> list[list[str]]:
 def _joined_too_much(selection: Selection) -> list[str]:
     """For each class, return a sentence if one group has more than half of the tiles of the class.
 
-    A group counts only if near duplicates or overlaps joined it.
+    A group counts only if it contains near duplicates or overlapping tiles.
     """
     images = selection.images
     joined_rows = [*selection.near_pairs.ravel().tolist(), *row_pairs(selection.overlaps).ravel().tolist()]
@@ -79,7 +84,7 @@ def _joined_too_much(selection: Selection) -> list[str]:
 
 
 def show_overlaps(page: Page, report: dict[str, Any], selection: Selection, read: Callable[[int], bytes]) -> None:
-    """Append the section about overlaps.
+    """Append the section "Overlapping tiles".
 
     Args:
         page: The page.

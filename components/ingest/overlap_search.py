@@ -1,6 +1,6 @@
 """Find the overlapping tiles of a data set.
 
-Landmarks give the pairs of tiles that could overlap. A comparison of their pixels decides.
+First, we use landmarks to find pairs of tiles that could overlap. Then we compare the pixels of these tiles.
 """
 
 from collections.abc import Callable
@@ -56,8 +56,9 @@ class OverlapSearch:
         Args:
             indices: int64 (N,), index values of the tiles.
             asked: bool (N,), true for the tiles whose overlaps we want.
-            photos: int64 (N,), the number of each tile's photo, or -1. Overlaps within a photo are not needed.
-            together: int64 (P, 2), row numbers of near duplicates. Their overlaps are not needed either.
+            photos: int64 (N,), the number of each tile's photo, or -1 if it is not known. Overlaps within a photo are
+                not needed.
+            together: int64 (P, 2), row numbers of near duplicates. Overlaps of near duplicates are not needed either.
             transitive: If true, leave out an overlap if other tiles already connect the two tiles. This saves most
                 comparisons if the tiles of a photo were cut with a small step.
 
@@ -170,6 +171,6 @@ def row_pairs(overlaps: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def renumbered(overlaps: pd.DataFrame, chosen_rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Return overlaps with new row numbers: the place of each old row number in `chosen_rows`."""
+    """Replace the row numbers in a table of overlaps. The new number of a row is its place in `chosen_rows`."""
     pairs = np.searchsorted(chosen_rows, row_pairs(overlaps))
     return overlaps.assign(first=pairs[:, 0], second=pairs[:, 1]).reset_index(drop=True)

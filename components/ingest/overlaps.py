@@ -1,8 +1,8 @@
 """Use the landmarks of tiles to find pairs of tiles that could be overlapping cuts of one photo.
 
 Two landmarks match if few bits of their codes differ. Each match says how the second tile is turned and shifted. A pair
-of tiles is a candidate if several matches agree about both. `overlap_check.py` then compares the pixels of the
-candidates.
+of tiles is a candidate if several matches agree about the turn and the shift. `overlap_check.py` then compares the
+pixels of the candidates.
 """
 
 from collections.abc import Callable, Iterator
@@ -94,11 +94,11 @@ def overlap_candidates(
 
 
 def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Yield pairs of landmarks with similar codes, int64 (M, 2). A landmark's number is its place in `codes`.
+    """Yield pairs of landmarks with similar codes, int64 (M, 2): the places of both landmarks in `codes.ravel()`.
 
     Args:
         codes: uint64 (N, LANDMARKS). The code 0 means that there is no landmark.
-        band: The band of bits that must be equal.
+        band: Number of a band of bits. The two codes of a pair are equal in this band.
         asked: As in `overlap_candidates`.
     """
     for part in range(2**PART_BITS):
@@ -115,10 +115,13 @@ def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.boo
 
 
 def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Rotate all codes to a band. Return the rotated codes that begin with the bits of a part.
+    """Rotate all codes, so that the bits of `band` come first. Return those rotated codes that belong to `part`.
+
+    The first `PART_BITS` bits of a rotated code are the number of its part.
 
     Returns:
-        Two values: the place of each such code in `codes`, int64 (M,), and the rotated codes, uint64 (M,).
+        Two arrays with one value for each code in the part: its place in `codes`, int64 (M,), and the rotated code,
+        uint64 (M,).
     """
     places, values = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
     for start in range(0, len(codes), CODES_PER_BLOCK):
@@ -131,14 +134,17 @@ def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDA
 
 
 def _rotated(codes: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
-    """Return the codes without their turn, rotated to the left by a number of bits."""
+    """Remove the lowest `TURN_BITS` bits of each code. Rotate the other bits to the left by `bits` places."""
     codes = codes >> np.uint64(TURN_BITS)
     left = (codes << np.uint64(bits)) & np.uint64(2**CODE_BITS - 1)
     return left | (codes >> np.uint64(CODE_BITS - bits))
 
 
 def _between_tiles(pairs: NDArray[np.int64], asked: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Keep the pairs of landmarks from two different tiles, at least one of which is asked. Sort each pair."""
+    """Keep the pairs of landmarks from two different tiles. Sort each pair.
+
+    For at least one of the two tiles, `asked` must be true.
+    """
     pairs = np.sort(pairs, axis=1)
     tiles = pairs // LANDMARKS
     keep = (tiles[:, 0] != tiles[:, 1]) & asked[tiles].any(axis=1)
@@ -176,12 +182,13 @@ def _places(landmarks: NDArray) -> NDArray[np.float64]:
 
 
 def _relative_turns(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Return the turns that make the patches of the second codes lie like those of the first, int64 (N,).
+    """For each pair of codes, return the turn that makes the second patch lie like the first one, int64 (N,).
 
     A turn is an index into `ALL_TURNS`.
 
-    A patch was brought into its standard position by reversing rows and columns, and then transposing it. A `Turn`
-    transposes first. If it does, the reversed rows of the second patch become columns.
+    We brought each patch into its standard position: we first reversed rows and columns, and then transposed the patch.
+    A `Turn` has the other order: it transposes first, and then reverses. So if the `Turn` transposes, reversed rows of
+    the second patch become reversed columns.
     """
     transposed, rows, columns = ((first >> np.uint64(bit)).astype(np.int64) & 1 for bit in (2, 1, 0))
     other_transposed, other_rows, other_columns = ((second >> np.uint64(bit)).astype(np.int64) & 1 for bit in (2, 1, 0))
@@ -192,7 +199,7 @@ def _relative_turns(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> ND
 
 
 def _turned_places(places: NDArray[np.float64], turns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Turn places x, y, float64 (N, 2), around the origin."""
+    """Turn each place (x, y) around the origin. `places` and the result are float64 (N, 2)."""
     turned = np.where((turns & 4 > 0)[:, None], places[:, ::-1], places)
     signs = np.stack([1 - 2 * (turns & 1), 1 - (turns & 2)], axis=1)
     return turned * signs

@@ -24,8 +24,8 @@ IMAGES_PER_MESSAGE = 1000
 def with_known_places(images: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
     """Add columns with the place of each image in the store.
 
-    We know the place if an earlier data set version has the image with the same mask. For all other images, these
-    values are missing.
+    We know the place if an earlier data set version has the image with the same mask. For all other images, the new
+    columns have missing values.
 
     Args:
         images: Columns sample_id and mask_id, and any other columns.
@@ -88,7 +88,7 @@ class SourceFiles:
         Args:
             source: Name of the file's source.
             path: The file's path in the source.
-            digest: The sha256 of the expected result, from the examination of the file.
+            digest: The sha256 that the result must have. It was computed when the file was examined.
             mask_turn: The EXIF orientation that says how to turn a mask.
 
         Raises:
@@ -111,7 +111,7 @@ class SourceFiles:
 
 
 class ImageReader:
-    """A reader of the data set's images. If a file is missing or was changed, the reader takes it from the store."""
+    """A reader of the data set's images. It reads from the store if a file is missing or was changed."""
 
     def __init__(self, store: Store, sources: list[Source], images: pd.DataFrame):
         """Create a reader.

@@ -108,7 +108,7 @@ def _images_by_class(labels: pd.Series) -> dict[str, int]:
 
 
 class ConflictPair(NamedTuple):
-    """The same image with both labels: the name and content of the no_crack file and of the crack file."""
+    """Two files that show the same image with different labels: the name and the content of both files."""
 
     no_crack_name: str
     no_crack_content: bytes
@@ -129,7 +129,7 @@ def write_page(
         report: From `report_content`.
         selection: The data set's images.
         read: Function that takes the index of an image and returns the content of its file.
-        conflict_pairs: The pairs of files with different labels that the page shows. The selection can have more pairs.
+        conflict_pairs: The pairs to show. The selection can have more pairs.
         path: File to write.
     """
     page = Page("Data set")
@@ -155,7 +155,7 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         ["in the data set version", report["images"]],
         ["exact copies of another file", report["exact_copies"]],
         ["refused", report["refused"]],
-        ["in quarantine: both labels, or a mask that contradicts the label", report["conflicts"]],
+        ["in quarantine: the same image has both labels, or a mask contradicts the label", report["conflicts"]],
         ["in quarantine: they belong to several groups of earlier data set versions", report["between_groups"]],
         ["in quarantine: people called them bad images", report["bad_images"]],
     ]
@@ -165,7 +165,7 @@ def _show_counts(page: Page, report: dict[str, Any]) -> None:
         page.text(f"**Depth**: {scaling_note('images', report['scaled_from'])}.")
 
     columns = ["source", "layout", "files", "images", "refused", "conflicts", "between_groups"]
-    headers = ["source", "layout", "files", "images used", "refused", "contradictions", "between groups"]
+    headers = ["source", "layout", "files", "images used", "refused", "contradictions", "in several groups"]
     by_source = pd.DataFrame(report["sources"])[columns]
     page.table(headers, by_source.values.tolist(), "Where the files come from")
     readings = []
@@ -192,8 +192,9 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
     page.text(
         "This table shows how well simple predictors predict the label without looking for a crack. An AUROC of 0.5 "
         "means that a predictor is useless, and 1 means that it is perfect. If a predictor has a high AUROC, a network "
-        "can get a high score without recognising cracks. The predictors photo, surface and source use the share of "
-        "cracks among other images with the same photo, surface or source."
+        "can get a high score without recognising cracks. Three predictors are the photo, the surface and the source "
+        "of an image. Such a predictor is the share of cracks among other images with the same value, such as the same "
+        "surface."
     )
     rows = []
     for name, description in PREDICTORS.items():
@@ -215,7 +216,10 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
 
 
 def _show_samples(page: Page, images: pd.DataFrame, read: Callable[[int], bytes]) -> None:
-    """Show the first images of each class. They are a random sample, because their order is that of content hashes."""
+    """Show the first images of each class.
+
+    The images are in the order of their content hashes, so the first images are a random sample.
+    """
     for label, name in enumerate(CLASSES):
         indices = np.flatnonzero(images["label"] == label)[: SAMPLE_ROWS * MOSAIC_COLUMNS]
         contents = list(map(read, indices.tolist()))
@@ -239,7 +243,10 @@ def _show_near_duplicates(page: Page, selection: Selection, read: Callable[[int]
 
 
 def _clusters(pairs: np.ndarray) -> list[list[int]]:
-    """Return sets of row numbers, the largest first. Pairs connect the rows of a set, also through other rows."""
+    """Join pairs of row numbers into sets. Return the sets, the largest first.
+
+    Two rows are in one set if a pair connects them, directly or through other rows.
+    """
     from scipy.cluster.hierarchy import DisjointSet
 
     connected = DisjointSet(np.unique(pairs).tolist())

@@ -105,8 +105,8 @@ def _fetch_manifest(store: Store, version: Version, path: Path) -> None:
     path.write_bytes(version.read(store, MANIFEST))
     if read_manifest(path).digest != version.digest:
         raise InputError(
-            f"{store.uri}/{version.key(MANIFEST)} does not match its data set version; restore it from a "
-            "backup of the store"
+            f"the manifest {store.uri}/{version.key(MANIFEST)} is damaged: its content does not have the digest "
+            f"{version.digest}; restore the manifest from a backup of the store"
         )
 
 
@@ -293,9 +293,8 @@ def _read_conflict_pairs(sources: list[Source], files: pd.DataFrame) -> list[Con
 def _write_relations(selection: Selection, folder: Path) -> None:
     """Write four tables: the near duplicates, the overlaps, the photo of each image, and the images in quarantine.
 
-    Two near duplicates must be in the same split. So must two overlapping images, and two images of one photo. The
-    split step checks these rules with the first three tables. So its check does not depend on the groups that we form
-    here.
+    Near duplicates, overlapping images and images of one photo must be in the same split. The split step uses the first
+    three tables to check this. So the check does not depend on the groups that we form here.
     """
     images = selection.images
     names = images["sample_id"].to_numpy()

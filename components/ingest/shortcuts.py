@@ -21,12 +21,13 @@ ODD_HEX_DIGITS = list("13579bdf")
 def audit_shortcuts(images: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     """Measure how well simple predictors predict the label.
 
-    A measurement (mean and standard deviation of the grey levels, their median minus their minimum, file size) is used
-    as a score. If smaller values predict a crack, the score is reversed.
+    Four predictors are measurements: the mean and the standard deviation of the grey levels, their median minus their
+    minimum, and the file size. Such a measurement is the score of an image. If smaller values predict a crack, the
+    score is reversed.
 
-    For a property that many images share (photo, surface or source), we divide the data into two halves by content
-    hash. An image's score is the share of cracks among the images of the other half with the same value. So the label
-    of an image never affects the image's own score.
+    Three predictors have the same value for many images: photo, surface and source. For these, we divide the data into
+    two halves by content hash. To score an image, we look for images in the other half that have the same value. The
+    score is the share of cracks among them. So the label of an image never affects the image's own score.
 
     Args:
         images: The data set's images: columns sample_id, label, source, surface, photo, and `MEASUREMENTS`.
@@ -34,7 +35,7 @@ def audit_shortcuts(images: pd.DataFrame) -> dict[str, dict[str, float | None]]:
     Returns:
         Source ("all" is first) -> predictor -> AUROC from 0 to 1. The AUROC 0.5 means that the predictor is useless.
         The AUROC is None if it cannot be measured, because there is only one class, all images have the same value, or
-        no two images share a value.
+        no two images have the same value.
     """
     table = images[["label", "source", "surface", *MEASUREMENTS]].assign(
         half=images["sample_id"].str[-1].isin(ODD_HEX_DIGITS).astype(int),
@@ -62,10 +63,11 @@ def _audit(table: pd.DataFrame) -> dict[str, float | None]:
 
 
 def _share_of_cracks(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
-    """Score each image by the share of cracks among the images of the other half with the same value in column `name`.
+    """Score each image by other images with the same value in column `name`.
 
-    If the other half has no image with this value, the score is the share of cracks in the whole other half. If all
-    images have the same value, or no two images share a value, every score is 0.5, which predicts nothing.
+    We look for images with this value in the other half of the data. The score is the share of cracks among them. If
+    the other half has no image with this value, the score is the share of cracks in the whole other half. If all images
+    have the same value, or no two images have the same value, every score is 0.5, which predicts nothing.
     """
     scores = np.full(len(table), 0.5)
     if table[name].nunique() < 2 or not table[name].dropna().duplicated().any():
@@ -81,7 +83,7 @@ def _share_of_cracks(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float | None:
-    """Return the AUROC of scores of any range; None if there is only one class or all scores are the same."""
+    """Return the AUROC. The scores can be any numbers. Return None for a single class, or if all scores are equal."""
     if len(np.unique(labels)) < 2 or np.ptp(scores) == 0:
         return None
     # AUROC depends on the order of the scores only. The shared metrics need scores from 0 to 1, so we use ranks.

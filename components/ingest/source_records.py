@@ -143,7 +143,7 @@ def recorded_versions(store: Store, records: list[Record | None]) -> list[Versio
 
 
 def fetch_reports(store: Store, records: list[Record | None], folder: Path) -> bool:
-    """Download the reports of the last ingestion of sources that have not changed.
+    """Download the reports that the last ingestion wrote. The sources must not have changed since then.
 
     Returns:
         True if the reports are in the folder. False if the stored reports are damaged or incomplete; then the folder
@@ -185,9 +185,9 @@ def write_records(
 
 
 def _old_reports(store: Store, folder: str, current: str) -> list[str]:
-    """Return the keys of reports that can be deleted: those older than a day, except the reports in `current`.
+    """Return the keys of reports that can be deleted.
 
-    Another ingestion may still read newer reports.
+    Such reports are older than a day, and not in the folder `current`. Another ingestion may still read newer reports.
     """
     yesterday = datetime.datetime.now(datetime.UTC) - REPORTS_STAY_READABLE
     stored = store.objects(f"{folder}/reports/")

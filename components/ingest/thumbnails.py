@@ -18,7 +18,7 @@ SKETCH = np.dtype([("thumbnail", "u1", (THUMBNAIL_SIDE, THUMBNAIL_SIDE)), ("land
 
 
 class Thumbnails:
-    """The thumbnails and landmarks of all files of an ingestion, by row number. Each row is added once."""
+    """The sketches (thumbnails with landmarks) of all files of an ingestion. Each file has a row number."""
 
     def __init__(self, files: int):
         """Start without thumbnails. `files` is the number of rows."""
@@ -27,7 +27,10 @@ class Thumbnails:
         self._position_of_row = np.zeros(files, np.int64)
 
     def add(self, rows: NDArray[np.int64], array: NDArray, positions: NDArray[np.int64]) -> None:
-        """Add sketches: `array[positions[i]]` (dtype `SKETCH`) is the sketch of `rows[i]`. No array is copied."""
+        """Add the sketches of some rows, without copying the array. Add each row only once.
+
+        The sketch of `rows[i]` is `array[positions[i]]`. `array` has the dtype `SKETCH`.
+        """
         self._array_of_row[rows] = len(self._arrays)
         self._position_of_row[rows] = positions
         self._arrays.append(array)

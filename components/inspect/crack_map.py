@@ -1,8 +1,8 @@
-"""Blend the answers about overlapping tiles into a map of P(crack).
+"""Blend the model's answers about overlapping tiles into a map of P(crack).
 
 The weight of a tile falls linearly, from 1 at the tile's centre to 0 at the centres of the tiles next to it. So the map
 is the bilinear interpolation between the centres of the tiles, and at each centre it has exactly the tile's P(crack).
-Beyond the outermost centres, the map continues with the value at its edge.
+Beyond the outermost centres, the map repeats the nearest value.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Axis:
 
     Attributes:
         centres: Centre of each cell in the photo, pixels, float (cells,).
-        step: Distance between two neighbouring centres, pixels.
+        step: Distance between the centres of two neighbouring cells, pixels.
         weights: Weight of each tile at each cell, float (cells, tiles). Each row has the sum 1.
         at_tiles: Index of the cell at the centre of each tile, int (tiles,).
     """
@@ -48,7 +48,7 @@ class CrackMap:
 
 
 def blend(grid: TileGrid, p_crack: np.ndarray) -> CrackMap:
-    """Blend the answers about overlapping tiles into a map of P(crack).
+    """Blend the model's answers about overlapping tiles into a map of P(crack).
 
     Args:
         grid: The tiles.

@@ -1,8 +1,8 @@
 """Join the positions with a high P(crack) into findings.
 
 A finding is a connected region of the crack map. It is a *crack* if P(crack) is at least the model's threshold in the
-whole region. If the model has a certified review band, a region with P(crack) in this band *needs review*. A region
-that touches a crack does not become a finding of its own.
+whole region. If the model has a certified review band, a region with P(crack) in this band *needs review*. But if such
+a region touches a crack, it does not become a finding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,8 +95,9 @@ def join_into_findings(
         grid: The tiles.
         p_crack: P(crack) of the tiles, float (rows, columns); NaN for a tile without data.
         novelty: Novelty of the tiles, float (rows, columns); NaN for a tile without data.
-        threshold: A position with at least this P(crack) is a crack; from 0 to 1.
-        low: A position with at least this P(crack) needs review. None if the model has no certified review band.
+        threshold: A position belongs to a crack if P(crack) is at least this number, 0 to 1.
+        low: A position needs review if P(crack) is at least this number. None if the model has no certified review
+            band.
     """
     values = np.nan_to_num(crack_map.p_crack, nan=-1.0)
     cracks, _ = ndimage.label(values >= threshold, NEIGHBOURS)
@@ -160,7 +161,7 @@ def _tiles_inside(region: _Region, crack_map: CrackMap, p_crack: np.ndarray) -> 
 
 
 def _outline(region: _Region, crack_map: CrackMap, grid: TileGrid) -> tuple[tuple[float, float], ...]:
-    """Return the outer outline of a region, through the middle between its cells and the cells around it."""
+    """Return the outer outline of a region. It runs halfway between the region's cells and the cells around them."""
     contours = find_contours(np.pad(region.cells, 1).astype(float), 0.5, fully_connected="high")
     outer = max(contours, key=lambda contour: np.ptp(contour, axis=0).prod())
     outer = approximate_polygon(outer, POLYGON_TOLERANCE)[:-1] - 1
@@ -177,7 +178,7 @@ def _outline(region: _Region, crack_map: CrackMap, grid: TileGrid) -> tuple[tupl
 
 
 def signed_area(corners: Sequence[Sequence[float]] | np.ndarray) -> float:
-    """Return the signed area of a polygon. `corners` are its corners (x, y), (n, 2).
+    """Return the signed area of a polygon. `corners` has the shape (n, 2): x and y of each corner.
 
     If y points up, the area is above 0 for corners that run counter-clockwise, and below 0 for corners that run
     clockwise.

@@ -1,7 +1,7 @@
-"""Find the position of a pixel of a GeoTIFF on the Earth.
+"""Find where the pixels of a GeoTIFF are on the Earth.
 
-The file gives the transformation to its map projection (OGC GeoTIFF 1.1, section 7.4). Two kinds of map projection are
-supported: longitude and latitude on WGS 84 (EPSG:4326), and UTM on WGS 84 (EPSG:32601 to 32660 and 32701 to 32760).
+The file says how to transform pixels to its map projection (OGC GeoTIFF 1.1, section 7.4). Two kinds of map projection
+are supported: longitude and latitude on WGS 84 (EPSG:4326), and UTM on WGS 84 (EPSG:32601 to 32660 and 32701 to 32760).
 """
 
 import math
@@ -30,8 +30,8 @@ class Georeference:
     """Where the pixels of a raster image are on the Earth.
 
     Attributes:
-        affine: (a, b, c, d, e, f): the point (x, y) in pixels, from the upper left corner, is at (a x + b y + c,
-            d x + e y + f) in the map projection.
+        affine: (a, b, c, d, e, f). The point (x, y), in pixels from the upper left corner of the image, has the
+            coordinates (a x + b y + c, d x + e y + f) in the map projection.
         epsg: Code of the map projection.
     """
 
@@ -83,7 +83,7 @@ def read_georeference(path: Path) -> tuple[Georeference | None, str]:
 
 
 def _geo_keys(directory: Any) -> dict[int, int]:
-    """Return the GeoKeys of a file whose values are codes: key -> code.
+    """Return a dict of the GeoKeys that have a code as value: key -> code.
 
     `directory` has four numbers for each key: key, place, count and value.
     """
@@ -156,7 +156,7 @@ def utm_to_degrees(east: float, north: float, epsg: int) -> tuple[float, float]:
 
 
 def _geographic(conformal: float) -> float:
-    """Return the tangent of the latitude from the tangent of the conformal latitude, by Newton's method."""
+    """Convert the tangent of the conformal latitude to the tangent of the latitude, by Newton's method."""
     eccentricity = math.sqrt(FLATTENING * (2 - FLATTENING))
     tangent = conformal
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""Join the results of all shares into tables, a map and a page. The code is the same as for the command `inspect`."""
+"""Join the results of all shares into tables, a map and a page. The command `inspect` uses the same code."""
 
 import json
 import shutil
@@ -61,8 +61,8 @@ def _fetch_photos(plan: Plan, store: Store, folder: Path) -> list[InspectedPhoto
         result = stored_result(store, plan.results, photo)
         if result is None:
             raise InputError(
-                f"{plan.photos_uri}/{photo.key} has no result in {store.uri}/{plan.results}; start the inspection "
-                "again; the new run skips the finished photos"
+                f"the photo {plan.photos_uri}/{photo.key} has no result in {store.uri}/{plan.results}; start the "
+                "inspection again. The new run skips the photos that have a result"
             )
         first_name = first_names.setdefault(result.photo_sha256, photo.key) if result.photo_sha256 else photo.key
         photos.append(_inspected(result, first_name, plan, store, folder))

@@ -69,9 +69,9 @@ def _write_number(drawing: np.ndarray, number: int, corner: np.ndarray, colour: 
 def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], network: Network) -> list[np.ndarray]:
     """Draw a close-up of each finding.
 
-    The left half shows the finding and its surroundings. The right half shows the tile of the finding that has the
-    largest P(crack), with its Grad-CAM map. Grad-CAM uses the deepest layer whose map is fine enough. If the map is
-    empty, the tile is drawn without the map.
+    The left half shows the finding and its surroundings. The right half shows the tile with the largest P(crack)
+    (`Finding.peak`), coloured by its Grad-CAM map. Grad-CAM uses the deepest layer whose map is fine enough. If the map
+    is empty, the tile is drawn without the map.
 
     Returns:
         uint8 (CLOSE_UP, 2 * CLOSE_UP, 3) RGB, in the order of the findings.
@@ -95,7 +95,7 @@ def draw_close_ups(photo: Photo, grid: TileGrid, findings: list[Finding], networ
 
 
 def _surroundings(photo: Photo, side: int, finding: Finding) -> np.ndarray:
-    """Draw the photo around the finding's tile with the largest P(crack). Outline the finding and this tile."""
+    """Draw the tile `Finding.peak` and the part of the photo around it. Outline the finding and this tile."""
     extent = min(CLOSE_UP_TILES * side, photo.width, photo.height)
     left = int(np.clip(finding.peak[0] + side / 2 - extent / 2, 0, photo.width - extent))
     top = int(np.clip(finding.peak[1] + side / 2 - extent / 2, 0, photo.height - extent))
@@ -113,7 +113,7 @@ def _surroundings(photo: Photo, side: int, finding: Finding) -> np.ndarray:
 
 
 def _evidence(network: Network, tiles: list[np.ndarray]) -> np.ndarray:
-    """Return a Grad-CAM map for the class crack of each tile, float32 (n, size, size), 0 to 1."""
+    """Return the Grad-CAM map of each tile for the class crack, float32 (n, size, size), 0 to 1."""
     inputs = torch.from_numpy(np.stack([network.resize(tile) for tile in tiles])).permute(0, 3, 1, 2)
     try:
         return grad_cam(network, Cam(find_target(network)), inputs.to(network.mean.device), True, batch_size=16)

@@ -1,6 +1,7 @@
-"""Write the page of an inspection. It shows the findings by certainty, a map of the photos, and their crack maps.
+"""Write the page of an inspection.
 
-The page works offline.
+The page shows the findings (the most certain first), a map with the positions of the photos, and each photo with its
+crack map. The page works offline.
 """
 
 from pathlib import Path
@@ -143,7 +144,10 @@ def _photo_card(photo: InspectedPhoto, record: PhotoRecord, folder: Path) -> dic
 
 
 def _cards(name: str, cards: list[dict[str, Any]], width: str, on_paper: int) -> str:
-    """Return the HTML of some cards. If they are of several kinds, a filter shows one kind at a time."""
+    """Return the HTML of cards. Each card shows a finding or a photo.
+
+    If the cards have different triages (`kind`), a filter shows one triage at a time.
+    """
     kinds = [card["kind"] for card in cards]
     options = {kind: f"{text} ({kinds.count(kind)})" for kind, text in TRIAGE_TEXTS.items() if kind in kinds}
     template = templates(TEMPLATES).get_template("cards.html")

@@ -29,7 +29,7 @@ class PhotoFacts:
     """What a photo's file says besides its pixels. None and "" mean that the file does not say it.
 
     Attributes:
-        taken: Local time, ISO 8601, with the offset from UTC if the camera wrote it.
+        taken: Local time when the photo was taken, ISO 8601. The offset from UTC is included if the camera wrote one.
         latitude: Degrees north, WGS 84, -90 to 90.
         longitude: Degrees east, WGS 84, -180 to 180.
         altitude: Metres above sea level.
@@ -37,9 +37,10 @@ class PhotoFacts:
         orientation: EXIF orientation of the stored pixels, 1 to 8.
         gimbal_yaw: Direction of the camera, degrees clockwise from north, -180 to 180. Only DJI drones write it.
         focal_length: Focal length in millimetres.
-        focal_length_35mm: Focal length that has the same diagonal angle of view on film of 36 x 24 mm, millimetres.
-        pixel_pitch: Distance on the sensor between two pixels of the photo, millimetres. It is larger than on the real
-            sensor if the photo was scaled down.
+        focal_length_35mm: The 35 mm equivalent focal length, millimetres. A camera with this focal length and film of
+            36 x 24 mm has the photo's diagonal angle of view.
+        pixel_pitch: Distance on the sensor between two neighbouring pixels of the photo, millimetres. If the photo was
+            scaled down, one pixel of the photo covers several pixels of the sensor, so the distance is larger.
     """
 
     taken: str = ""
@@ -121,8 +122,8 @@ def coordinate(value: Any, reference: Any, largest: float) -> float | None:
     Args:
         value: Degrees, minutes and seconds; or degrees alone; or a text. The text is a number with a decimal point or
             comma, or a coordinate of XMP such as "47,23.55N".
-        reference: "N", "S", "E" or "W"; "S" and "W" make the value negative. A negative value stays negative. A
-            coordinate of XMP contains its own letter, which is used instead.
+        reference: "N", "S", "E" or "W"; "S" and "W" make the value negative. A negative value stays negative. If
+            `value` is a coordinate of XMP, the letter in `value` is used instead of `reference`.
         largest: Largest absolute value, degrees.
     """
     if isinstance(value, bytes):
@@ -161,9 +162,9 @@ def _gimbal_yaw(xmp: bytes) -> float | None:
 
 
 def _pixel_pitch(exif: Mapping[int, Any], width: int) -> float | None:
-    """Return the distance on the sensor between two pixels of the photo, in millimetres.
+    """Return the distance on the sensor between two neighbouring pixels of the photo, in millimetres.
 
-    If the photo was scaled down later, this distance is larger than on the real sensor.
+    If the photo was scaled down, one pixel of the photo covers several pixels of the sensor. So the distance is larger.
     """
     millimetres = {2: 25.4, 3: 10.0, 4: 1.0}.get(exif.get(Base.FocalPlaneResolutionUnit, 2))
     resolution = _positive(exif.get(Base.FocalPlaneXResolution))
@@ -179,7 +180,7 @@ def _positive(value: Any) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """Return a number or a rational as a finite float. Return None if it is not a finite number, such as 0/0."""
+    """Return a number or a rational as a finite float. Return None for every other value, such as the rational 0/0."""
     if isinstance(value, tuple) and len(value) == 2:  # tifffile gives rationals as pairs
         value = value[0] / value[1] if value[1] else math.nan
     try:

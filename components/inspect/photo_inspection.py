@@ -1,4 +1,4 @@
-"""Inspect one photo: classify its tiles, blend the answers into a crack map, and join its regions into findings."""
+"""Inspect one photo: classify its tiles, blend the answers into a crack map, and read the findings from this map."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ class Place:
     Attributes:
         facts: What the camera wrote into the file.
         georeference: The position of each pixel on the Earth; None if it is unknown.
-        scale: Millimetres of concrete per pixel, and how they were found.
-        note: A notice about the georeference for the reader of the results; "" if there is none.
+        scale: Millimetres of concrete per pixel, and how this scale was found.
+        note: Why the georeference in the file is not supported; "" in all other cases.
     """
 
     facts: PhotoFacts
@@ -132,7 +132,7 @@ def _grid(photo: Photo, scale: Scale, model: Model, config: InspectConfig) -> Ti
 
 
 def _named(stem: str, overlay: np.ndarray, close_ups: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return file name -> drawing, the overlay first."""
+    """Return a dict: file name -> drawing. The overlay is first."""
     drawings = {f"{stem}.jpg": overlay}
     for number, drawn in enumerate(close_ups, start=1):
         drawings[f"{stem}_finding_{number}.jpg"] = drawn
@@ -140,7 +140,7 @@ def _named(stem: str, overlay: np.ndarray, close_ups: list[np.ndarray]) -> dict[
 
 
 def _facts_of_model(model: Model) -> dict[str, Any]:
-    """Return the fields of the record about the model version."""
+    """Return those fields of the record that describe the model version."""
     return {
         "model": model.name,
         "version": model.version,
@@ -150,7 +150,7 @@ def _facts_of_model(model: Model) -> dict[str, Any]:
 
 
 def _facts_of_place(place: Place, findings: list[Finding]) -> dict[str, Any]:
-    """Return the fields of the record about the camera, the scale and the position on the Earth."""
+    """Return those fields of the record that describe the camera, the scale and the position on the Earth."""
     positions = []
     if place.georeference is not None:
         positions = [tuple(place.georeference.positions(finding.polygon)) for finding in findings]
@@ -190,7 +190,7 @@ def _classify(photo: Photo, grid: TileGrid, model: Model, batch_size: int | None
 
 
 def _counts(tiles: pd.DataFrame, has_band: bool) -> dict[str, Any]:
-    """Return the fields of the record that count tiles, and the largest P(crack)."""
+    """Return those fields of the record that contain a number of tiles or the largest P(crack)."""
     number = tiles["triage"].value_counts()
     return {
         "tiles": len(tiles),
@@ -203,7 +203,7 @@ def _counts(tiles: pd.DataFrame, has_band: bool) -> dict[str, Any]:
 
 
 def _table(answers: TileAnswers, grid: TileGrid, model: Model) -> pd.DataFrame:
-    """Return one row for each tile, row by row of the grid."""
+    """Return a table with one row for each tile. The tiles of the grid's first row come first."""
     p_crack = answers.p_crack.ravel()
     needs_review = model.calibration.needs_review(p_crack).astype(bool)  # None becomes false
     triage = np.select(

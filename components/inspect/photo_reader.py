@@ -20,10 +20,11 @@ PREVIEW_BAND_PIXELS = 8_000_000  # pixels of a photo that are in memory at once 
 
 
 class Photo(Protocol):
-    """An open photo. Its size and its rows are those of the photo after the EXIF rotation.
+    """An open photo. The EXIF rotation is already applied to `width`, `height` and `rows`.
 
     Attributes:
-        used_bits: The number of bits that the photo was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
+        used_bits: Bits per value before the photo was scaled to 8 bits, such as 12 (`image_depth.Decoded`). It is 0 if
+            the photo was not scaled.
     """
 
     width: int

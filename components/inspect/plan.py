@@ -1,7 +1,8 @@
 """Plan an inspection on a cluster: list the photos once, and choose the model version once.
 
-All shares use the same list and the same version, even if photos are uploaded or a version is promoted during the run.
-This module loads no network, because it runs in the small container image.
+Each pod inspects one share (part) of the photos. All pods use the same list and the same model version, even if photos
+are uploaded or a version is promoted during the run. This module must not import PyTorch, because the CPU container
+image does not contain PyTorch.
 """
 
 import json
@@ -25,7 +26,7 @@ SCHEME = "s3://"
 
 @dataclass(frozen=True)
 class Plan:
-    """The photos and the model version of an inspection. All its shares read the same plan.
+    """The photos and the model version of an inspection. All pods of the inspection read the same plan.
 
     Attributes:
         photos_uri: The prefix of the photos, s3://BUCKET/PREFIX, with dates in place of {date} and {yesterday}.
@@ -41,7 +42,7 @@ class Plan:
     photos: tuple[StoredObject, ...]
 
     def share(self, number: int, shares: int) -> tuple[StoredObject, ...]:
-        """Return the photos of share `number` of `shares`. The first share has the number 1.
+        """Return the photos of one share. The shares have the numbers 1 to `shares`.
 
         The sizes of the shares differ by at most one photo.
         """
@@ -58,7 +59,7 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
 
     Raises:
         InputError: `uri` is not an s3:// prefix, there is no champion, or there is no photo. If `uri` contains {date}
-            or {yesterday}, a day may be without photos, but the folder with the days must not be empty.
+            or {yesterday}, a day without photos is allowed. But the folder that contains the days must not be empty.
     """
     if not uri.startswith(SCHEME):
         raise InputError(f"photos is {uri!r}; write it as s3://BUCKET/PREFIX, and upload the photos there")
@@ -85,7 +86,7 @@ def plan_inspection(uri: str, config: InspectConfig, path: str) -> None:
 
 
 def _photos_under(uri: str, store_uri: str) -> tuple[StoredObject, ...]:
-    """List the photos. Results of inspections and masks of photos are left out.
+    """List the photos. Leave out masks, and leave out the results of inspections.
 
     A mask is a file in a folder `masks` next to a photo, with the same name as the photo.
     """

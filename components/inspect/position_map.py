@@ -16,7 +16,7 @@ COLOURS = {CRACK: "#c62828", NEEDS_REVIEW: "#e09c14", NO_CRACK: "#7d8a96", NO_DA
 
 @dataclass(frozen=True)
 class MapPoint:
-    """A photo on the map: its position in degrees, its triage, its title, and the HTML anchor of its card."""
+    """A photo on the map: its position in degrees, its triage, its title, and the HTML anchor of the photo's card."""
 
     longitude: float
     latitude: float
@@ -59,7 +59,7 @@ def draw_map(places: list[MapPoint]) -> str:
 
 
 def _round_length(largest: float) -> float:
-    """Return the largest round length that is at most `largest`, in metres. It is 1, 2 or 5 times a power of ten."""
+    """Return the largest round length up to `largest`, in metres. Round lengths are 1, 2 or 5 times a power of ten."""
     power = 10 ** math.floor(math.log10(largest))
     return max(factor * power for factor in (1, 2, 5) if factor * power <= largest)
 

@@ -1,7 +1,8 @@
 """The record of an inspected photo: one JSON file, which is written when the photo is finished.
 
-A rerun reads the records and skips the photos that are finished. A record contains a digest of the photo's content, the
-model version and the settings. If any of these has changed, the record is not used.
+A rerun reads the records and skips the photos that are finished. A record contains one digest of
+three things: the photo's content, the model version and the settings. If one of them has changed, the record is not
+used.
 """
 
 import json
@@ -29,26 +30,28 @@ class PhotoRecord:
         sha256: Digest of the photo's file.
         model: Name of the registered model.
         version: Number of the model version.
-        threshold: A position with at least this P(crack) is a crack; from 0 to 1.
-        low: A position with at least this P(crack) needs review. None if the model has no certified review band.
+        threshold: Smallest P(crack) of a crack, 0 to 1.
+        low: Smallest P(crack) that needs review, 0 to 1. None if the model has no certified review band.
         width: Width of the photo in pixels, after the EXIF rotation is applied.
         height: Height of the photo in pixels, after the EXIF rotation is applied.
-        used_bits: The number of bits that the photo was scaled from (`image_depth.Decoded`); 0 if it was not scaled.
+        used_bits: Bits per value before the photo was scaled to 8 bits, such as 12 (`image_depth.Decoded`). It is 0 if
+            the photo was not scaled.
         facts: What the camera wrote into the file.
         mm_per_pixel: Millimetres of concrete per pixel; None if unknown.
         scale_source: How the scale was found, in words.
         tile_side: Side of a tile in the photo, pixels.
-        tiles: Number of all tiles, also of those without data.
+        tiles: Number of all tiles, including tiles without data.
         tiles_crack: Number of tiles in which the model sees a crack.
         tiles_review: Number of tiles that need review. None if the model has no review band.
         tiles_novel: Number of tiles with a novelty above 1.
         tiles_empty: Number of tiles without data.
         p_max: Largest P(crack) of a tile; None if no tile has data.
-        findings: First the cracks, then the findings that need review, each sorted from most to least certain.
+        findings: First the cracks, then the findings that need review. Both parts are sorted from most to least
+            certain.
         has_georeference: Whether the position of each pixel is known.
-        positions: For each finding, the longitude and latitude of each corner of its polygon. It is empty if the photo
-            has no georeference.
-        note: A notice about the photo for the reader of the results; "" if there is none.
+        positions: For each finding, the longitude and latitude of each corner of its polygon. The tuple is empty if the
+            photo has no georeference.
+        note: Why the georeference in the file is not supported; "" in all other cases.
         overlay: File name of the drawing with the crack map, in the folder of overlays.
         close_ups: File names of the close-ups of the first findings, in the folder of overlays.
     """
@@ -82,7 +85,7 @@ class PhotoRecord:
 
 @dataclass(frozen=True)
 class InspectedPhoto:
-    """A photo that was given for inspection, with its result or the reason why it has none.
+    """A photo, and either the result of its inspection or the reason why there is no result.
 
     Attributes:
         path: Path or key of the photo, as it was given.
@@ -100,7 +103,7 @@ class InspectedPhoto:
 
 
 def numbered_findings(photos: list[InspectedPhoto]) -> Iterator[tuple[InspectedPhoto, PhotoRecord, int, Finding]]:
-    """Yield each finding with its photo, the record of the photo, and its number in the photo, from 1."""
+    """Yield each finding: its photo, the record of the photo, its number in the photo (from 1), and the finding."""
     for photo in photos:
         if photo.record is not None:
             for number, finding in enumerate(photo.record.findings, start=1):
@@ -108,7 +111,7 @@ def numbered_findings(photos: list[InspectedPhoto]) -> Iterator[tuple[InspectedP
 
 
 def file_stem(photo: Path, sha256: str) -> str:
-    """Return the start of the names of all files about a photo: the photo's name and its digest."""
+    """Return the photo's name and digest, joined. The names of all result files of the photo begin with this text."""
     name = re.sub(r"[^\w.+-]+", "_", photo.stem)[:LONGEST_NAME]
     return f"{name}-{sha256[:12]}"
 
@@ -140,7 +143,10 @@ def load_record(path: Path) -> PhotoRecord:
     """
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if stored.pop("record") != FORMAT:
-        raise ValueError(f"{path} was written by another release; its format must be {FORMAT}")
+        raise ValueError(
+            f"{path} has the format of another release, but this release reads only format {FORMAT}; inspect the photo "
+            "again"
+        )
     facts = PhotoFacts(**stored.pop("facts"))
     findings = tuple(Finding.from_json(finding) for finding in stored.pop("findings"))
     return PhotoRecord(**stored, facts=facts, findings=findings)

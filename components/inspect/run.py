@@ -59,8 +59,8 @@ def _inspect_once(
 ) -> InspectedPhoto:
     """Inspect a photo, or return the record that an earlier call wrote.
 
-    `first_paths` maps the digest of each photo so far to its path. If `first_paths` has a photo with the same content,
-    the result names that photo. Otherwise, the photo is added to it.
+    If an earlier photo has the same content, the result only names the earlier photo. `first_paths` contains the
+    earlier photos: digest of the content -> path. This function adds each photo with new content to `first_paths`.
     """
     try:
         sha256 = file_digest(path)
@@ -89,7 +89,7 @@ def _inspect_once(
 
 
 def _write(inspection: Inspection, stem: str, record_file: Path, folder: Path) -> None:
-    """Write the results of a photo, and replace its results of an earlier call.
+    """Write the results of a photo. Results that an earlier call wrote are replaced.
 
     The record is written last, so a photo with a record is complete.
     """

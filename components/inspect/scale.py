@@ -27,7 +27,7 @@ class Scale:
 
         Args:
             pixels: Side of a training tile, pixels.
-            millimetres: Side of the concrete that a training tile shows. None if unknown; then the result is `pixels`.
+            millimetres: Side of a training tile on the concrete. None if unknown; then the result is `pixels`.
         """
         if self.mm_per_pixel is None or millimetres is None:
             return pixels
@@ -49,7 +49,8 @@ def find_scale(
 
     Args:
         given: Scale that the user gave, millimetres of concrete per pixel; None if the user gave none.
-        distance: Metres between the camera and the concrete, which should be parallel to the sensor; None if unknown.
+        distance: Metres between the camera and the concrete; None if unknown. The surface of the concrete should be
+            parallel to the sensor.
         facts: What the camera wrote: focal length and pixel pitch.
         georeference: Georeference of an orthomosaic; None if the photo has none.
         width: Width of the photo, pixels.

@@ -1,7 +1,7 @@
 """The result of one photo in the store: its files, and a record that is written last.
 
-A pod that is started again, and a later run, skip the photos that have a record without an error. The record has the
-sha256 of every file, so files that were changed or damaged in the store are noticed.
+Later runs and restarted pods skip each photo that has a record without an error. The record has the sha256 of every
+file, so files that were changed or damaged in the store are noticed.
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def store_result(
         local: The photo's file on this machine.
         sha256: Digest of the photo's file.
         record: The result of the photo.
-        folder: Folder with the files of the result, as the command `inspect` writes it.
+        folder: Folder with the files of the result, as the command `inspect` writes them.
     """
     stem = file_stem(local, sha256)
     record_name = f"{RECORDS}/{stem}.json"
@@ -81,7 +81,7 @@ def store_failure(store: Store, results: str, photo: StoredObject, sha256: str, 
 
 
 def fetch_result(store: Store, results: str, result: StoredResult, folder: Path) -> None:
-    """Download the files of a photo's result into a folder, except the table of its tiles.
+    """Download the files of a photo's result into a folder. The table of tiles is not downloaded.
 
     Raises:
         InputError: A file is missing or damaged.

@@ -14,7 +14,7 @@ MAX_PLAUSIBLE_CRACK_SHARE = 0.5
 
 
 def records_of(photos: list[InspectedPhoto]) -> list[PhotoRecord]:
-    """Return the records of the photos that have one."""
+    """Return the records of the photos. Photos without a record are left out."""
     return [photo.record for photo in photos if photo.record is not None]
 
 

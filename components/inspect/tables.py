@@ -1,4 +1,4 @@
-"""Write the results of an inspection as tables (CSV) and as a map (GeoJSON). docs/inspection.md has the columns."""
+"""Write the results of an inspection as tables (CSV) and as a map (GeoJSON). docs/inspection.md lists the columns."""
 
 import csv
 import json
@@ -112,9 +112,10 @@ def _finding_row(photo: InspectedPhoto, record: PhotoRecord, number: int, findin
 
 
 def _position(record: PhotoRecord, number: int) -> tuple[float | None, float | None, str]:
-    """Return the latitude, the longitude, and whose position this is: "finding", "photo", or "" if none is known.
+    """Return a latitude, a longitude, and a word that says whose position this is: "finding" or "photo".
 
-    The position of a finding is the mean of the corners of its outline.
+    The position of a finding is the mean of the corners of its outline. If the position of the finding is unknown, the
+    position of the photo is returned. If both are unknown, the result is (None, None, "").
     """
     if record.positions:
         ring = record.positions[number - 1]
@@ -126,7 +127,7 @@ def _position(record: PhotoRecord, number: int) -> tuple[float | None, float | N
 
 
 def _well_known_text(finding: Finding) -> str:
-    """Return the outline in the form of OGC's well-known text, with x to the right and y downwards."""
+    """Return the outline in the form `POLYGON ((x y, …))` (WKT of the OGC). x goes to the right and y downwards."""
     ring = (*finding.polygon, finding.polygon[0])
     return f"POLYGON (({', '.join(f'{x:g} {y:g}' for x, y in ring)}))"
 

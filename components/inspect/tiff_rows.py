@@ -60,9 +60,9 @@ def open_tiff(path: Path) -> Iterator["TiffRows | None"]:
 
         if obstacle and page.imagewidth * page.imagelength > MAX_PIXELS:
             raise ImageError(
-                f"{page.imagewidth}x{page.imagelength} pixels are too many to decode the file at once, and it cannot "
-                f"be read in parts, because {obstacle}; save it with 8 bits per channel and in TIFF tiles, "
-                "uncompressed or with DEFLATE compression"
+                f"too large to decode at once: the photo has {page.imagewidth}x{page.imagelength} pixels, more than "
+                f"{MAX_PIXELS}. The file cannot be read in parts, because {obstacle}. Save the photo as TIFF with 8 "
+                "bits per channel and in tiles, uncompressed or with DEFLATE compression"
             )
         yield None if obstacle else TiffRows(path, file, page, mask)
 
@@ -139,10 +139,10 @@ class TiffRows:
 
 
 class _Segments:
-    """The strips or TIFF tiles of a TIFF page. The segments of the rows that were read last are in memory."""
+    """The segments (strips or TIFF tiles) of a TIFF page. The segments of the latest call of `rows` stay in memory."""
 
     def __init__(self, file: TiffFile, page: TiffPage | Any, missing: float):
-        """Prepare to read a page. `missing` is the value of the pixels in segments that the file does not store."""
+        """Prepare to read a page. A file can omit segments. The pixels of these segments get the value `missing`."""
         self._file = file
         self._page = page
         self._missing = np.uint8(missing)

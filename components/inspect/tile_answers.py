@@ -83,7 +83,7 @@ def read_model(name: str, version: str, artifacts: Path) -> Model:
 def classify_tiles(
     model: Model, tiles: Iterable[np.ndarray], batch_size: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the P(crack) and the novelty of the next n tiles, in their order. Both arrays are float64 (n,).
+    """Classify tiles in order, n at a time. Yield the P(crack) and the novelty of these n tiles, each float64 (n,).
 
     The image features for the novelty are computed while the network runs.
 

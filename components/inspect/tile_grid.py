@@ -70,11 +70,14 @@ def make_grid(width: int, height: int, side: int, overlap: float) -> TileGrid:
         ImageError: The photo is smaller than a tile, or the tile is too small to show anything.
     """
     if side < SMALLEST_TILE:
-        raise ImageError(f"a tile would have {side} px at this scale, less than {SMALLEST_TILE}; check the scale")
+        raise ImageError(
+            f"a tile would have {side} px at the photo's scale, but it must have at least {SMALLEST_TILE} px; correct "
+            "scale or distance"
+        )
     if min(width, height) < side:
         raise ImageError(
-            f"smaller than a tile: the photo has {width}x{height} px, and a tile {side}x{side} px; use a larger photo, "
-            "or give its scale"
+            f"smaller than a tile: the photo has {width}x{height} px, and a tile has {side}x{side} px; use a larger "
+            "photo, or give the photo's scale in millimetres per pixel"
         )
     return TileGrid(side, _starts(width, side, overlap), _starts(height, side, overlap))
 
@@ -87,7 +90,7 @@ def _starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
 
 
 def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
-    """Yield the tiles, row by row. Only the rows of the photo that a row of tiles needs are in memory."""
+    """Yield the tiles, row by row. Only the pixels of one row of tiles are in memory at a time."""
     for row, top in enumerate(grid.tops):
         pixels, empty = photo.rows(top, top + grid.side)
         shows_nothing = cv2.inRange(pixels, BLACK, BLACK) > 0
@@ -102,9 +105,9 @@ def cut_tiles(photo: Photo, grid: TileGrid) -> Iterator[CutTile]:
 def without_data(empty: np.ndarray) -> np.ndarray:
     """Return which tiles show too little to be classified, bool (rows, columns).
 
-    These are the tiles that are more than half empty. A neighbour of such a tile also shows too little if it is more
-    than a tenth empty, because it shows the border of an orthomosaic. A few black pixels elsewhere, such as the inside
-    of a crack, change nothing.
+    A tile shows too little if more than half of it is empty. Such a tile is at the border of an orthomosaic. So a
+    neighbour of such a tile shows too little if more than a tenth of the neighbour is empty. Elsewhere, a few black
+    pixels change nothing, because they can be the inside of a crack.
 
     Args:
         empty: Share of empty pixels of each tile, float (rows, columns), 0 to 1.

@@ -16,7 +16,7 @@ MLFLOW_STATUS = {
 
 
 def close_runs(ending: Ending, job: str, config: NotifyConfig) -> None:
-    """Give a final status to every MLflow run of the job that is still running. If this fails, log a warning.
+    """Give a final status to the job's MLflow runs whose status is still "running". If this fails, log a warning.
 
     Args:
         ending: How the job ended.

@@ -1,4 +1,4 @@
-"""Compute the champion's answers to the current test split. Without a champion, the table is empty."""
+"""Compute the champion's answers to the current test split. Write an empty table if there is no champion."""
 
 import shutil
 from pathlib import Path
@@ -26,8 +26,8 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Gives the batch size and the registered model's name.
-        folder: Folder to write: the predictions, and calibration.json if there is a champion. The predictions are
-            empty if there is no champion, or if no test tile is new to the champion.
+        folder: Folder to write: a table of predictions, and calibration.json if there is a champion. The table has no
+            rows if there is no champion, or if no test tile is new to the champion.
 
     Returns:
         The champion's model version, or "" if there is no champion.

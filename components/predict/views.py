@@ -48,7 +48,7 @@ class ViewDataset(TileDataset):
         self._views = list(zip(rows["corruption"], rows["severity"].astype(int), rows["sample_id"], strict=True))
 
     def tile(self, index: int) -> np.ndarray:
-        """Return a tile (size, size, 3) uint8 RGB in its view."""
+        """Return the view of a tile, uint8 (size, size, 3) RGB."""
         family, severity, sample_id = self._views[index]
         if family == CLEAN["corruption"]:
             return super().tile(index)
@@ -58,7 +58,8 @@ class ViewDataset(TileDataset):
 def draw_views(rows: pd.DataFrame, tiles: Path, config: CorruptionConfig) -> bytes:
     """Return a JPEG with all views of one tile.
 
-    The image has a row for each family of corruption and a column for each severity. The first column is clean.
+    The image has a row for each family of corruption and a column for each severity. The first column shows the clean
+    tile.
 
     Args:
         rows: Rows of the robustness split, not empty. If there are cracked tiles, one of them is shown.

@@ -15,7 +15,10 @@ def register(
     config: str,
     job: str,
 ) -> str:
-    """Register the winner in MLflow, check that its answers match the measured ones, and make it the challenger.
+    """Register the winner in MLflow, check the answers of the registered version, and make it the challenger.
+
+    The answers must agree with those that the run measured before the registration.
+
 
     Args:
         model: The winner's saved-model folder.

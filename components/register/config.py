@@ -6,9 +6,10 @@ from components.shared.config import StepConfig
 
 
 class RegisterConfig(StepConfig):
-    """Settings of a model version's input example, and of the infra check.
+    """Settings of the input example and of the infra check.
 
-    The infra check compares the answers of a model version with the measured answers.
+    The input example is a few test tiles. MLflow stores them with the model version. The infra check compares the
+    answers of the registered model version with the answers that the run measured before the registration.
     """
 
     examples: int = Field(default=2, ge=2, le=16, description="number of test tiles in the input example")

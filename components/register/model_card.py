@@ -136,7 +136,10 @@ def _held_out(rows: Measurements, names: Iterable[str]) -> list[list[str]]:
 
 
 def _triage_table(rows: Measurements) -> str:
-    """Return the review share and the missed share of the splits; "" if they were not measured."""
+    """Return a table of two shares: the tiles that need review, and the cracked tiles below the review band.
+
+    The table has a column for each split. The result is "" if the shares were not measured.
+    """
     if rows.find(REVIEW_SHARE) is None:
         return ""
     return markdown_table(["", "test", "robustness"], _held_out(rows, (REVIEW_SHARE, MISSED_SHARE)))
@@ -193,7 +196,7 @@ def _worst(rows: Measurements) -> str:
 
 
 def _slices(rows: Measurements, table: pd.DataFrame) -> str:
-    """Return a table of sources and surfaces, the lowest recall first.
+    """Return a table of the results on each source and each surface, the lowest recall first.
 
     The result is "" if there is only one source and only one surface.
     """

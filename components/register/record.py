@@ -1,4 +1,4 @@
-"""Store the record of a registration or of a refusal. The record of a refusal is also made here."""
+"""Make the record of a refusal, and store the record of a refusal or of a registration."""
 
 import json
 from pathlib import Path

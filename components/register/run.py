@@ -35,12 +35,12 @@ CARD_ENDING = "\n\n… The whole card is `artifacts/model_card.md` among the fil
 def register_winner(winner: Winner, config: RegisterConfig, job: str) -> dict:
     """Register a candidate's model as a new model version, check it, and give it the alias `challenger`.
 
-    This job or an earlier job may have registered a model version with the same weights, calibration, training data and
-    code. We then complete and return that version. So a rerun does not store the same weights again.
+    If a model version with the same weights, calibration, training data and code is registered already, no new version
+    is stored. We then check the registered version and give it the alias.
 
     Args:
         winner: The model and its data.
-        config: Gives the registered model's name and the settings of the infra check.
+        config: Contains the registered model's name, and the settings for the check of the answers.
         job: The pipeline job's id.
 
     Returns:
@@ -84,7 +84,7 @@ def _create_model(name: str) -> None:
 
 
 def shortened(card: str) -> str:
-    """Return the card, or as many of its lines as fit into MLflow's description."""
+    """Return the model card. If the card is too long for MLflow's description, return only its first lines."""
     if len(card) <= mlflow_runs.LONGEST:
         return card
     start = card[: mlflow_runs.LONGEST - len(CARD_ENDING)]
@@ -191,9 +191,9 @@ def _measured(winner: Winner, images: pd.Series) -> np.ndarray:
 def _make_challenger(name: str, version: str, job: str) -> None:
     """Give the alias `challenger` to a model version.
 
-    If this job registered `version`, the newest checked version gets the alias. The newest version may be from another
-    run that registers at the same time. If an earlier job registered `version`, then `version` itself gets the
-    alias, because it has just won a newer run.
+    If this job registered `version`, the newest checked version gets the alias. It can be a version of another run that
+    registers at the same time. If an earlier job registered `version`, then `version` itself gets the alias, because
+    it is also the winner of this job.
     """
     client = mlflow_runs.client()
     if client.get_model_version(name, version).tags.get(mlflow_runs.JOB) != job:
@@ -210,7 +210,7 @@ def _make_challenger(name: str, version: str, job: str) -> None:
 
 
 def _newest_checked(name: str) -> int:
-    """Return the number of the newest model version that passed the infra check."""
+    """Return the number of the newest model version whose answers passed the check."""
     passed = f"name = '{name}' and tags.`{mlflow_runs.CHECKED}` = 'passed'"
     found = mlflow_runs.client().search_model_versions(passed, order_by=["version_number DESC"], max_results=1)
     return int(found[0].version)

@@ -1,8 +1,8 @@
 """The registered model as MLflow loads it. It receives image files as base64 and returns P(crack).
 
-The model is logged as "models from code" (MLflow's term): MLflow runs this file and unpickles nothing. Every module of
-this project that this file imports is copied into the model's code folder. So a serving host does not need this
-project.
+The model is logged as "models from code" (MLflow's term): MLflow runs this file and unpickles nothing. This file
+imports modules of this project. The model's code folder contains copies of these modules, so a serving host does not
+need this project.
 """
 
 import base64
@@ -48,9 +48,12 @@ class CrackClassifier(PythonModel):
             params: Not used.
 
         Returns:
-            One row per image: p_crack (0 to 1, calibrated), label ("crack" or "no_crack"), threshold (0 to 1), novelty
-            (from 0; above 1, the image is unlike the training images, and the answer is not reliable) and needs_review
-            (whether a person must look at the image; None if the model has no review band).
+            One row per image, with these columns:
+            p_crack: calibrated, 0 to 1.
+            label: "crack" or "no_crack".
+            threshold: smallest P(crack) that gets the label "crack", 0 to 1.
+            novelty: at least 0. Above 1, the image is unlike the training images, and the answer is not reliable.
+            needs_review: whether a person must look at the image. None if the model has no review band.
 
         Raises:
             MlflowException: There is no row, or a row is not base64 of a complete image file, or an image has more
@@ -94,7 +97,9 @@ def _image(row: int, cell: Any, resize: Resize) -> tuple[np.ndarray, pd.DataFram
         data = base64.b64decode(cell, validate=True)
         header = read_header(data)
         if header.width * header.height > MAX_PIXELS:
-            raise ImageError(f"{header.width}x{header.height} pixels are more than {MAX_PIXELS:,}; send tiles")
+            raise ImageError(
+                f"the image has {header.width}x{header.height} pixels, more than {MAX_PIXELS:,}; send a tile"
+            )
         image = decode_filled(data).pixels
     except (binascii.Error, TypeError, ValueError) as error:  # TypeError: the cell is not text
         cause = error if isinstance(error, ImageError) else "not base64"

@@ -65,7 +65,7 @@ class Winner:
 
 
 def content_of(winner: Winner) -> str:
-    """Return a digest of everything that decides a model version's answers, and of its training data and splits."""
+    """Return a digest of the training data, the splits, and everything that decides a model version's answers."""
     code = {path.relative_to(ROOT).as_posix(): file_digest(path) for path in _served_code()}
     dossier = Path(winner.dossier)
     return digest(
@@ -143,7 +143,7 @@ def _artifacts(winner: Winner, card: str, folder: Path) -> dict[str, str]:
 
 
 def _write_novelty(winner: Winner, folder: Path) -> Path:
-    """Write the novelty limit: the distance from the training sample that only 1 % of the held-out images exceed."""
+    """Write the limit for the distance from the training images. Only 1 % of the held-out images exceed this limit."""
     predictions = read_predictions(winner.predictions)
     held_out = np.concatenate([predictions.embeddings_of(split) for split in HELD_OUT_SPLITS])
     reference = read_profile(Path(winner.dossier) / PROFILE)

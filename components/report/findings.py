@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True)
 class WrongAnswers:
-    """The wrong answers to the test tiles with one label.
+    """A candidate's wrong answers to test tiles. All these tiles have the same label, "crack" or "no crack".
 
     Attributes:
         asked: Number of test tiles with this label.
@@ -89,7 +89,7 @@ class Candidate:
         return self._wrong_answers(label=0)
 
     def reasons_for_refusal(self) -> list[str]:
-        """Return one sentence for each limit of the gate that the candidate misses."""
+        """Return the reasons why the gate refused the candidate: one sentence for each limit that was not met."""
         return [row["why"] for row in self.verdict["rows"] if not row["passed"]]
 
     def _wrong_answers(self, label: int) -> WrongAnswers:
@@ -166,7 +166,8 @@ def headline(findings: Findings) -> str:
     record = findings.registration
     winner = findings.choice["winner"]
     if record["registered"]:
-        return f"{winner} was registered as {record['name']} version {record['version']} ({record['alias']})"
+        version = f"{record['name']} version {record['version']} ({record['alias']})"
+        return f"The network {winner} was registered as {version}"
     if winner is None:
         return "No candidate passed; nothing was registered"
     return f"{winner} was selected but not registered"

@@ -52,7 +52,9 @@ WORDS = {
     ),
     "fine-tuning": "A network that was trained on other images is trained further on tiles of concrete.",
     "P(crack)": "The probability, 0 to 1, that a tile shows a crack, as a network estimates it.",
-    "calibrated P(crack)": "P(crack), corrected: about 30 % of the tiles with the value 0.3 should have a crack.",
+    "calibrated P(crack)": (
+        "P(crack) after a correction. Of the tiles with the value 0.3, about 30 % should have a crack."
+    ),
     "threshold": "The smallest P(crack) at which a network calls a tile a crack.",
     "needs review": "A person must look at the tile, because the network is not sure enough that it has no crack.",
     "accuracy": "The share of right answers.",
@@ -64,7 +66,7 @@ WORDS = {
         "The probability that a cracked tile gets a higher P(crack) than a tile without a crack. Guessing gives 0.5."
     ),
     "95 % interval": "With other photos of the same kind, the number would be different, but probably in this range.",
-    "gate": "The step that refuses a network if it misses a limit of the parameter file.",
+    "gate": "The step that checks the limits of the parameter file. It refuses a network that does not meet them all.",
     "candidate": "A network that was trained in this run.",
     "challenger": "The best candidate that passed the gate. It is registered and waits for a person's decision.",
     "champion": "The model version that a person promoted. It is in use.",
@@ -99,11 +101,11 @@ def write_report(
 
     Args:
         findings: The findings of the run.
-        pages: Heading in the report -> path of the page to include under this heading, in the order of the report. The
-            pages concern all candidates.
+        pages: Heading in the report -> path of a page about all candidates. The report shows each page below its
+            heading, in the order of this dict.
         title: The report's heading.
-        page_path: File to write: the report as one self-contained HTML document.
-        summary_path: File to write: the summary as JSON. `findings.summarise` describes its content.
+        page_path: File for the report, which is one self-contained HTML document.
+        summary_path: File for the summary, in JSON. `findings.summarise` describes the summary.
     """
     page = Page(title)
     _first_screen(page, findings)
@@ -219,8 +221,8 @@ def _tile_group(title: str, asked: str, answers: WrongAnswers) -> TileGroup:
         remark = f"{count}; all are shown."
     else:
         remark = (
-            f"{count}; {shown:,} are shown. First, the most certain wrong answer of each photo was chosen, then the "
-            "second most certain, and so on."
+            f"{count}; {shown:,} are shown. These {shown:,} were chosen in rounds: first the most certain wrong answer "
+            "of each photo, then the second most certain of each photo, and so on."
         )
 
     tiles = []
@@ -238,7 +240,7 @@ def _origin(group_id: str, source: str) -> str:
 
 
 def _numbers(page: Page, findings: Findings) -> None:
-    """Append the table of all candidates, their errors in words, and the reasons why the gate refused a candidate."""
+    """Append the table of the candidates. Then append the errors of each candidate, and the reasons for refusals."""
     rows = []
     shown: list[Measurement | None] = []
     for candidate in findings.candidates:
@@ -251,7 +253,7 @@ def _numbers(page: Page, findings: Findings) -> None:
     page.table(
         ["candidate", *COLUMNS, "gate"],
         rows,
-        "Candidates after fine-tuning, measured on tiles without corruption. Brackets are 95 % intervals",
+        "Candidates after fine-tuning, measured on unchanged tiles. Brackets are 95 % intervals",
     )
     page.text(footnote(shown))
     page.text(interval_note(findings.best.test_answers["group_id"]))

@@ -9,7 +9,7 @@ from components.container_images import container_image
 def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
     """Start the newest version of the pipeline crack-training, once for each period of drift.
 
-    The run note of the training is the reason that the drift check gives.
+    The run note of the training contains the reason from the drift check.
 
     Args:
         verdict: JSON file with the result of the drift check.
@@ -17,7 +17,7 @@ def retrain(verdict: dsl.Input[dsl.Artifact], config: str, job: str) -> str:
         job: The pipeline job's id.
 
     Returns:
-        The id of the training run. This step started the run, or an earlier check in the same period of drift did.
+        The id of the training run. Either this step or an earlier check in the same period of drift started this run.
     """
     from components.retrain.config import RetrainConfig
     from components.retrain.run import start_training

@@ -24,12 +24,11 @@ def start_training(verdict_path: str, config: RetrainConfig, job: str, token: Pa
 
     A period of drift belongs to one champion. It begins with a check whose result is "retrain", and it ends with the
     next check whose result is "steady". If it lasts longer than `again_after_days`, another training is started. The
-    name of a training run says when the period began. So we can ask KFP whether this period has started a training
-    already.
+    name of a training run contains the start of the period. So we can ask KFP whether a training was started already.
 
     Args:
         verdict_path: JSON file with the result of the drift check.
-        config: Gives the address of KFP, and the days after which a lasting drift starts another training.
+        config: Contains the address of KFP and `again_after_days`.
         job: The pipeline job's id. The result is stored under this id for the notify step.
         token: File with the service account's token. If it does not exist, no token is sent.
 

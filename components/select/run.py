@@ -16,10 +16,11 @@ from components.shared.services.store import Store
 
 @dataclass(frozen=True)
 class Score:
-    """The numbers of a candidate that the rule compares.
+    """One candidate's numbers. The rule compares them with the numbers of the other candidates.
 
     Attributes:
-        score: The number that decides: the metric's value, or the lower end of its interval (`SelectConfig.on`).
+        score: The number that decides. `SelectConfig.on` says whether it is the metric's value or the lower end of the
+            metric's interval.
         value: The metric's value.
         gigaflops: 10^9 floating-point operations for one image. It is infinite if it is unknown.
     """
@@ -98,7 +99,7 @@ def _pick(scores: dict[str, Score], tie: float) -> str | None:
 
 
 def _tied(scores: dict[str, Score], tie: float) -> dict[str, Score]:
-    """Return the best candidate and all candidates whose score is at most `tie` lower."""
+    """Return the candidates whose score is at least the best score minus `tie`. The best candidate is included."""
     best = max(found.score for found in scores.values())
     return {name: found for name, found in scores.items() if found.score >= best - tie}
 
@@ -132,7 +133,10 @@ def _reasoning(winner: str | None, scores: dict[str, Score], passed: dict[str, b
 
     metric = f"{config.split} {spoken(config.metric)}"
     chosen = f"{winner} was chosen by {metric}."
-    subject = "The lower end of its 95 % interval" if config.on == "low" else "Its value"
+    subject = f"For {winner}, the value"
+    if config.on == "low":
+        subject = f"For {winner}, this lower end"
+        chosen += " Candidates are compared by the lower end of the 95 % interval."
     if refused and len(scores) == 1:
         chosen = f"{winner} was chosen, because no other candidate passed the gate."
         subject = f"The lower end of the 95 % interval of its {metric}" if config.on == "low" else f"Its {metric}"

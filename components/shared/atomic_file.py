@@ -16,8 +16,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file to write to. It is moved to `path` when the `with` block ends without an error.
 
     Raises:
-        InputError: `path` is a folder, pipe, socket or device, the folder of `path` cannot be written to, or the disk
-            is full.
+        InputError: `path` is a folder, pipe, socket or device. Or no file can be written into the folder of `path`. Or
+            the disk is full.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder; give a file")

@@ -66,7 +66,9 @@ def in_step() -> bool:
 
 @contextmanager
 def signs_of_life() -> Iterator[None]:
-    """In the block, report every SECONDS_BETWEEN_SIGNS_OF_LIFE that the step's process is alive.
+    """Report again and again that the step's process is alive, until the `with` block ends.
+
+    The time between two reports is SECONDS_BETWEEN_SIGNS_OF_LIFE.
 
     A local run shows each report on the screen. On a cluster, the log contains each report, with the last progress.
     """
@@ -89,7 +91,10 @@ def signs_of_life() -> Iterator[None]:
 
 
 def join_step(name: str) -> None:
-    """Write a step's name into all later events, and start the log. A process that a step starts also calls this."""
+    """Write a step's name into all later events, and start the log.
+
+    If a step trains in several processes, each process calls this function.
+    """
     global _current_step, _last_progress
     _current_step = name
     _last_progress = ""

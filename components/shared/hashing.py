@@ -10,7 +10,7 @@ from components.shared.regular_file import require_file
 
 
 def digest(*parts: Any) -> str:
-    """Return the sha256 of the parts as canonical JSON. Equal parts give the same digest on every machine."""
+    """Convert the parts to canonical JSON, and return its sha256. Equal parts give equal digests on every machine."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return bytes_digest(text.encode())
 
@@ -32,7 +32,7 @@ def folder_digest(folder: str | Path, without: Collection[str] = ()) -> str:
 
     Args:
         folder: The folder. Empty subfolders do not count.
-        without: Names of files at the top of the folder that do not count.
+        without: Files that do not count, as paths relative to the folder.
     """
     folder = Path(folder)
     files = {}

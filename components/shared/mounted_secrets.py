@@ -12,7 +12,8 @@ FOLDER = Path("/etc/crack/secrets")
 def set_variables(folder: Path = FOLDER) -> None:
     """Set an environment variable for each key of each mounted Secret. The value is in the file `FOLDER/SECRET/KEY`.
 
-    Kubernetes also puts folders there, such as `..data`, which we skip. If no Secret is mounted, nothing changes.
+    Kubernetes also puts folders such as `..data` into the folder SECRET. We skip them. If no Secret is mounted, nothing
+    changes.
     """
     for file in sorted(folder.glob("*/*")):
         if file.is_file():

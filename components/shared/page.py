@@ -56,7 +56,7 @@ class CellImage:
 
 @dataclass(frozen=True)
 class Heading:
-    """A heading of the page: level 2 to 4, the anchor that links use, and its text."""
+    """A heading of the page. `level` is 2 to 4, and links to the heading use `anchor`."""
 
     level: int
     anchor: str
@@ -75,7 +75,7 @@ class Page:
         self._has_folds = False
 
     def text(self, markdown: str) -> None:
-        """Append paragraphs, lists and tables written in Markdown. Raw HTML in it is shown as text."""
+        """Append paragraphs, lists and tables written in Markdown. HTML in the Markdown is shown as text."""
         self._body.append(_markdown().render(markdown))
 
     def heading(self, text: str, level: int = 2) -> str:
@@ -86,7 +86,7 @@ class Page:
 
     @contextmanager
     def fold(self, text: str, level: int = 2) -> Iterator[str]:
-        """Append a section that the reader can open, with a heading. The `with` block appends the section's content.
+        """Append a heading and a section that the reader can open. The `with` block appends the section's content.
 
         Printing opens all sections. A link to a place inside a section opens that section.
 
@@ -135,7 +135,7 @@ class Page:
         self._body.append(_parts().figure(data_uri(data), alt, caption))
 
     def html(self, raw: str) -> None:
-        """Append HTML unchanged. The caller makes sure that it is safe and loads no other file."""
+        """Append HTML unchanged. The caller makes sure that the HTML is safe and loads no other file."""
         self._body.append(raw)
 
     def write(self, path: str | Path) -> None:

@@ -27,8 +27,8 @@ THREAD_VARIABLES = (
 def count_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
     """Return how many processors this process may use.
 
-    This is the number of processors that the system lets it run on, or the container's CPU limit if the limit is lower.
-    A limit is rounded up: 1.5 gives 2.
+    The result is the number that the operating system allows. If the container has a lower CPU limit, the result is
+    this limit, rounded up: 1.5 gives 2.
 
     Args:
         cgroups: Folder in which the kernel shows the control groups, of version 1 or 2.
@@ -40,7 +40,7 @@ def count_processors(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
 
 
 def limit_threads(processors: int | None = None) -> None:
-    """Limit the threads of this process's libraries to the number of its processors. A lower limit is not changed.
+    """Limit the threads of each library to the number of processors. A limit that is already lower is kept.
 
     Libraries that are loaded later, and child processes, read the limit from the environment.
 

@@ -10,8 +10,8 @@ def require_file(path: Path | str) -> None:
     """Check that a path leads to a regular file, before the file is opened.
 
     Raises:
-        OSError: There is nothing at the path, or a folder, pipe, socket or device. The attribute `strerror` says what
-            is there.
+        OSError: The path does not exist, or it leads to a folder, pipe, socket or device. The attribute `strerror`
+            gives the reason.
     """
     mode = os.stat(path).st_mode
     if stat.S_ISREG(mode):
@@ -25,5 +25,5 @@ def require_file(path: Path | str) -> None:
 
 
 def reason(error: OSError) -> str:
-    """Return the reason of an error without the number of the error and the path."""
+    """Return the reason that an `OSError` gives, without the error number and the path."""
     return error.strerror or str(error)

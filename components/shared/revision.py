@@ -25,8 +25,8 @@ def commit(root: Path) -> str:
 def built_revision(root: Path) -> str:
     """Return the first 12 digits of the commit that a container image was built from.
 
-    "-dirty" follows if files differed from the commit. The result is "" outside a container image, and if the container
-    image was built from a folder without git.
+    "-dirty" is appended if files differed from the commit. The result is "" in two cases: this is not a container
+    image, or the container image was built from a folder without git.
     """
     file = root / "REVISION"  # written by images/Dockerfile
     if not file.is_file():

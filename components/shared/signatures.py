@@ -76,7 +76,7 @@ def sign(text: str, key: Ed25519PrivateKey) -> str:
 
 
 def is_signed(text: str, signature: str, key: Ed25519PublicKey) -> bool:
-    """Return whether a signature, in base64, belongs to this text and to the private key of this public key."""
+    """Return whether the text was signed with the private key of this public key. The signature is in base64."""
     try:
         key.verify(base64.b64decode(signature), text.encode())
     except (InvalidSignature, ValueError):

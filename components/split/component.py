@@ -21,8 +21,8 @@ def split(
     Args:
         manifest: The data set version's manifest.
         config: SplitConfig as JSON.
-        seed: Decides in which order groups of the same size are assigned. The same seed, manifest and ledger (the
-            store's record of earlier splits) give the same splits.
+        seed: Decides in which order groups of the same size are assigned. A run with the same seed, manifest and ledger
+            gives the same splits. The ledger is the store's record of earlier splits.
         job: The pipeline job's id.
 
     Returns:

@@ -17,13 +17,13 @@ class HeldOut(Config):
     def _one_of_them(self) -> "HeldOut":
         if (self.surface is None) == (self.source is None):
             raise ValueError(
-                f"robustness has surface {self.surface} and source {self.source}, but it must have either a surface or "
-                "a source; give exactly one of them"
+                f"robustness must have either a surface or a source, but surface is {self.surface} and source is "
+                f"{self.source}; give exactly one of them"
             )
         return self
 
     def column_and_value(self) -> tuple[str, str]:
-        """Return the column of the manifest, and the value in it that is held out, such as ("surface", "wall")."""
+        """Return a column of the manifest, and the held-out value of this column, such as ("surface", "wall")."""
         return ("surface", self.surface) if self.surface is not None else ("source", self.source or "")
 
 

@@ -1,6 +1,7 @@
-"""Find tiles of different splits that could be overlapping cuts of one photo, by SIFT keypoints.
+"""Find pairs of tiles that are in different splits and could be overlapping cuts of one photo. Compare SIFT keypoints.
 
-Ingestion looks for overlaps with landmarks of its own. With the same search, the leak check would miss the same pairs.
+Ingestion has its own search for overlaps, which compares landmarks. If the leak check used the same search, it would
+miss the same pairs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,12 @@ TILES_PER_SEARCH = 256
 
 
 class Keypoints(NamedTuple):
-    """The keypoints of a tile: descriptors, uint8 (K, DESCRIPTOR_LENGTH), and places x, y, float32 (K, 2)."""
+    """The K keypoints of a tile.
+
+    Attributes:
+        descriptors: uint8 (K, DESCRIPTOR_LENGTH).
+        places: float32 (K, 2), the x and y of each keypoint.
+    """
 
     descriptors: NDArray[np.uint8]
     places: NDArray[np.float32]
@@ -49,12 +55,12 @@ NO_KEYPOINTS = Keypoints(np.zeros((0, DESCRIPTOR_LENGTH), np.uint8), np.zeros((0
 
 
 class Candidate(NamedTuple):
-    """Two tiles of different splits that could overlap.
+    """Two tiles that are in different splits and could overlap.
 
     Attributes:
         row, other: Row numbers of the tiles.
-        mirrored: True if `row` must be mirrored left to right first.
-        placement: float64 (2, 3), the matrix that maps a place x, y of the tile `row` to its place in the tile `other`:
+        mirrored: True if the tile `row` must be mirrored left to right before `placement` is applied.
+        placement: float64 (2, 3), a matrix that maps places x, y from the tile `row` to the tile `other`. The matrix is
             a rotation by a multiple of 90 degrees, and a shift.
     """
 
@@ -94,15 +100,20 @@ def find_keypoints(grey: NDArray[np.uint8]) -> Keypoints:
 def overlap_candidates(
     upright: Sequence[Keypoints], mirrored: Sequence[Keypoints], ends: NDArray[np.int64]
 ) -> Iterator[Candidate]:
-    """Find the pairs of tiles of different splits whose keypoints match in one geometry.
+    """Find pairs of tiles that could overlap. The two tiles of a pair are in different splits.
 
-    The index divides the descriptors into lists of similar ones, and only some lists are searched. So the time grows
-    more slowly than the number of pairs. An overlap has many keypoints, so it is found although some are missed.
+    A pair is found if several keypoints of its tiles match, and one rotation and shift fits these matches.
+
+    The index divides the descriptors into lists of similar descriptors. Only some lists are searched, so the time grows
+    more slowly than the number of pairs. The search misses some matches of keypoints. But overlapping tiles have many
+    matches, so the search still finds the overlap.
 
     Args:
         upright: The keypoints of N tiles. All tiles of a split are next to each other.
-        mirrored: The keypoints of the tiles mirrored left to right. Those of the first split are not used.
-        ends: int64 (S,), for each split the row number after its last tile, in rising order.
+        mirrored: The keypoints of the same tiles after they are mirrored left to right. The mirrored tiles of the first
+            split are not used.
+        ends: int64 (S,), the end of each split. For [5, 8], the rows 0 to 4 are the first split, and the rows 5 to 7
+            are the second split.
     """
     places_of_tile = list(zip(*upright, strict=True))[1]
     places = np.concatenate(places_of_tile)
@@ -125,7 +136,7 @@ def overlap_candidates(
 
 
 def _empty_index(upright: Sequence[Keypoints], number: int) -> Any:
-    """Return an index for the descriptors of the tiles, which are not in it yet. `number` says how many they are."""
+    """Return an index that is prepared for the descriptors of the tiles, but empty. There are `number` descriptors."""
     import faiss
 
     lists = max(1, round(number**0.5))
@@ -151,7 +162,10 @@ def _descriptors(tiles: Sequence[Keypoints]) -> NDArray[np.float32]:
 
 
 def _matches(index: Any, turned: Sequence[Keypoints], asked: range) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Yield each asked tile, and its matches, int64 (M, 2): the numbers of its keypoint and of the found keypoint."""
+    """For each row number in `asked`, yield the row number and the matches of the tile's keypoints, int64 (M, 2).
+
+    A match has two numbers: the number of a keypoint in the tile, and the number of a keypoint in the index.
+    """
     distances, found = index.search(_descriptors(turned[asked.start : asked.stop]), NEIGHBOURS)
     near = (found >= 0) & (distances <= MAX_DISTANCE**2)
 
@@ -166,7 +180,13 @@ def _matches(index: Any, turned: Sequence[Keypoints], asked: range) -> Iterator[
 def _placements(
     own_places: NDArray[np.float32], matches: NDArray[np.int64], owners: NDArray[np.int64], places: NDArray[np.float32]
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Yield each tile with which several matches agree about one geometry, and the `Candidate.placement`."""
+    """Find the tiles that could overlap the tile with `own_places`.
+
+    A tile is found if several matches with this tile fit one placement.
+
+    Yields:
+        The row number of the tile that could overlap, and the `Candidate.placement`.
+    """
     tile_of_match = owners[matches[:, 1]]
     tiles, counts = np.unique(tile_of_match, return_counts=True)
     for tile in tiles[counts >= MIN_MATCHES].tolist():
@@ -177,9 +197,10 @@ def _placements(
 
 
 def _placement(own_places: NDArray[np.float32], other_places: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """Return the matrix of a rotation by a multiple of 90 degrees and a shift, float64 (2, 3), or None.
+    """Return the `Candidate.placement` that fits the places, float64 (2, 3). Return None if no placement fits.
 
-    RANSAC estimates any rotation, scale and shift. So a random agreement is seldom a multiple of 90 degrees.
+    RANSAC estimates any rotation, scale and shift. We accept only rotations by about a multiple of 90 degrees, with a
+    scale of about 1. Random matches seldom give such a rotation and scale.
     """
     matrix, agree = cv2.estimateAffinePartial2D(own_places, other_places, ransacReprojThreshold=PLACE_ERROR)
     if matrix is None or not np.isfinite(matrix).all() or agree.sum() < MIN_MATCHES:

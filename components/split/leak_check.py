@@ -6,7 +6,9 @@ from components.shared.data.manifest import Manifest, Splits
 
 
 class LeakError(RuntimeError):
-    """An image, or two related images, are in different splits. This is an error in our code, not in the data.
+    """The splits are wrong: for example, an image is in two splits, or two related images are in different splits.
+
+    The error is in our code, not in the data.
 
     Attributes:
         pairs: The sample_ids of the related images that are in different splits.
@@ -25,8 +27,9 @@ def check_leaks(
     Args:
         manifest: The data set version.
         splits: The splits of its images.
-        related: Relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be in the
-            same split, even if they belong to different groups. A pair is ignored if one of its images has no split.
+        related: A dict: relation, such as "are near duplicates" -> pairs of sample_ids. Both images of a pair must be
+            in the same split, even if they belong to different groups. A pair is ignored if one of its images has no
+            split.
 
     Raises:
         LeakError: There is a leak. The message names the images of the first leak.
@@ -41,7 +44,7 @@ def check_leaks(
         split = split_of[sample_id]
         first_path, first_split = first_of_group.setdefault(group, (path, split))
         if first_split != split:
-            raise LeakError(f"the group {group} leaks: {first_path} is in {first_split}, {path} in {split}")
+            raise LeakError(f"the group {group} is in two splits: {first_path} in {first_split} and {path} in {split}")
 
 
 def _split_of_each_image(manifest: Manifest, splits: Splits) -> dict[str, str]:
@@ -70,5 +73,5 @@ def _check_pairs(manifest: Manifest, split_of: dict[str, str], relation: str, pa
         path_of = dict(zip(manifest.table["sample_id"], manifest.table["path"], strict=True))
         named = " and ".join(f"{path_of[sample_id]} in {split_of[sample_id]}" for sample_id in leaks[0])
         raise LeakError(
-            f"{len(leaks)} pairs of images that {relation} are in different splits; the first pair: {named}", leaks
+            f"{len(leaks)} pairs of images {relation}, but are in different splits; the first pair: {named}", leaks
         )

@@ -4,9 +4,9 @@ All data set versions of a store share a ledger if they are split with the same 
 change, so the ledger recognises a group in every data set version.
 
 The ledger consists of pages, which are the objects under `splits/KEY/`. KEY is a digest of the parameters and the seed.
-Each run of the split step adds one page with its groups. It omits the groups that are already in a page older than one
-hour. The name of a page ends with the sha256 of its content. Concurrent runs see each other's pages, because S3
-listings are strongly consistent. If the pages are deleted, the next run starts with an empty ledger.
+Each run of the split step adds one page. The page contains the run's groups, except for groups that are already in a
+page older than one hour. The name of a page ends with the sha256 of its content. Concurrent runs see each other's
+pages, because S3 listings are strongly consistent. If the pages are deleted, the next run starts with an empty ledger.
 """
 
 import datetime

@@ -1,4 +1,4 @@
-"""Check with the pixels whether tiles of different splits are overlapping cuts of one photo."""
+"""Compare pixels to decide whether two tiles of different splits are overlapping cuts of one photo."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,12 @@ FOUND_TYPES = {"row": "int64", "other": "int64", "correlation": "float64", "shar
 
 
 class Overlap(NamedTuple):
-    """How well two tiles agree: `agreement` of the shared area, and its share of the smaller tile, 0 to 1."""
+    """How well two tiles agree in the area that both show.
+
+    Attributes:
+        correlation: The result of `agreement` for this area.
+        shared: Size of this area, as a share of the smaller tile, 0 to 1.
+    """
 
     correlation: float
     shared: float
@@ -46,7 +51,8 @@ def compare_candidates(candidates: Sequence[Candidate], read: Callable[[int], ND
         read: Returns the `keypoints.working_image` of a tile, given its row number.
 
     Returns:
-        Table (row, other, correlation, shared): each pair once, with the values of `Overlap`.
+        Table (row, other, correlation, shared). `correlation` and `shared` are the values of `Overlap`. If a pair of
+        tiles has several candidates, the table has only the candidate with the highest correlation.
     """
     found = []
     with ThreadPoolExecutor(THREADS) as pool:
@@ -65,7 +71,7 @@ def compare_candidates(candidates: Sequence[Candidate], read: Callable[[int], ND
 
 
 def even_structure(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return a tile's structures with the same contrast everywhere, float32 (H, W).
+    """Return the structures of a tile, float32 (H, W). Their contrast is made equal in all parts of the tile.
 
     Args:
         grey: uint8 (H, W), from `keypoints.working_image`.
@@ -80,7 +86,8 @@ def overlap_of(structure: NDArray[np.float32], other: NDArray[np.float32], place
     """Lay a tile over another one, and correlate the area that both show.
 
     Args:
-        structure, other: float32 (H, W), from `even_structure`. A mirrored tile is mirrored already.
+        structure, other: float32 (H, W), from `even_structure`. If `Candidate.mirrored` is true, the caller has already
+            mirrored `structure`.
         placement: float64 (2, 3), as in `keypoints.Candidate`.
     """
     height, width = other.shape

@@ -103,7 +103,10 @@ def _show_strata(page: Page, images: pd.DataFrame) -> None:
 
 
 def _wanted_shares(images: pd.DataFrame, config: SplitConfig) -> dict[str, float]:
-    """Return the wanted share of each split. If robustness is held out, its real share is used instead."""
+    """Return the wanted share of each split.
+
+    If a surface or source is held out, the split robustness has no wanted share, so we return its actual share.
+    """
     shares = config.shares()
     if not isinstance(config.robustness, HeldOut):
         return shares

@@ -33,10 +33,10 @@ def related_images(store: Store, digest: str) -> dict[str, list[tuple[str, str]]
 def _table(
     store: Store, version: Version | None, name: str, columns: list[str], optional: bool = False
 ) -> pd.DataFrame:
-    """Read a table of the data set version. If the store does not have the table, warn and return an empty table.
+    """Read a table of the data set version. If the store does not have the table, return an empty table.
 
-    Early releases did not write the `optional` tables. If the data set version is in the store without an optional
-    table, there is no warning.
+    If a table is missing, we warn. But we do not warn if `optional` is true and the store has the data set version,
+    because early releases did not write the optional tables.
     """
     if version is not None:
         try:

@@ -39,14 +39,16 @@ def assign_splits(
         page_path: File to write: the page, HTML.
         config: The wanted shares of the splits, the surface or source that is held out, and the settings of the leak
             check.
-        seed: Decides in which order groups of the same size are assigned. The same seed, manifest and ledger (the
-            store's record of earlier splits) give the same splits. A group that is already in the ledger keeps its
-            split.
+        seed: Decides in which order groups of the same size are assigned. A run with the same seed, manifest and ledger
+            gives the same splits. The ledger is the store's record of earlier splits. A group that is already in the
+            ledger keeps its split.
 
     Raises:
-        InputError: A class has fewer groups than there are splits, a split would have too few images, or tiles in
-            different splits are near duplicates or overlap. In the last case, the page shows these tiles.
-        LeakError: Images that ingestion recorded as related are in different splits. The page shows them.
+        InputError: A class has fewer groups than there are splits, or a split would have too few images. The error is
+            also raised if near duplicates or overlapping tiles are in different splits. Then the page shows these
+            tiles.
+        LeakError: Images are in different splits, although ingestion recorded them as related. The page shows these
+            images.
     """
     manifest = read_manifest(manifest_path)
     store = Store(config.store)
@@ -73,7 +75,7 @@ def assign_splits(
 def _check_related(
     store: Store, manifest: Manifest, splits: Splits, related: dict[str, list[tuple[str, str]]], page_path: str | Path
 ) -> None:
-    """Check what ingestion recorded about related images. If there is a leak, a page shows the pairs.
+    """Check that images are in the same split if ingestion recorded them as related. A page shows the leaks.
 
     Raises:
         LeakError: There is a leak.
@@ -115,7 +117,7 @@ def choose_splits(table: pd.DataFrame, config: SplitConfig, seed: int, earlier: 
         table: Manifest rows.
         config: The shares, or the held-out surface or source.
         seed: Decides the order of groups of the same size.
-        earlier: group_id -> split of the groups that earlier runs assigned.
+        earlier: The assignments of earlier runs: group_id -> split.
 
     Raises:
         InputError: A class has too few groups, or there is no image of the held-out surface or source.
@@ -151,7 +153,7 @@ def split_groups(
         table: Manifest rows (group_id, label, source, surface).
         shares: Split -> wanted share of the images. The shares sum to 1.
         seed: Decides the order of groups of the same size.
-        earlier: group_id -> split of the groups that earlier runs assigned. Some of these groups may not be in `table`.
+        earlier: The assignments of earlier runs: group_id -> split. Some of these groups may not be in `table`.
 
     Returns:
         group_id -> split.
@@ -190,7 +192,8 @@ def split_groups(
 def _check_groups(table: pd.DataFrame, splits: tuple[str, ...], where: str) -> None:
     """Raise InputError if a class has fewer groups than there are splits.
 
-    `where` is a text for the message. It says which part of the data set `table` is, such as " outside surface wall".
+    `where` says, in the error message, which part of the data set is in `table`. An example is " outside surface wall",
+    if the surface "wall" is held out. For the whole data set, `where` is "".
     """
     for label, name in enumerate(CLASSES):
         groups = sorted(table.loc[table["label"] == label, "group_id"].unique())

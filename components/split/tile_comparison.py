@@ -3,12 +3,13 @@
 Ingestion finds near duplicates by a perceptual hash and by the correlation of thumbnails. With the same measure, this
 module would repeat the errors of ingestion. So it uses another measure: the correlation of the fine structure of two
 tiles. The fine structure of a tile is a small thumbnail minus a blurred copy of the thumbnail. It does not contain slow
-changes of brightness. So two tiles without details do not count as similar when the light falls from the same side.
+changes of brightness. For example, two smooth tiles are not similar only because the light comes from the same side.
 
 Every tile is compared with every tile of the other splits, in all eight rotations and mirror images. We do not use an
 approximate search, because it could miss a pair.
 
-Tiles that only overlap are found by `keypoints.py` and confirmed by `overlap_comparison.py`.
+Overlapping tiles may be too different to be near duplicates. `keypoints.py` finds tiles that could overlap, and
+`overlap_comparison.py` checks them.
 """
 
 from collections.abc import Iterator
@@ -53,10 +54,11 @@ class Comparison:
         compared: Number of tiles that were compared with each other.
         tiles: Number of tiles in the data set version.
         closest: Table (sample_id, path, split, other_sample_id, other_path, other_split, correlation). Each row names a
-            tile, and the most similar tile in all splits that are larger. The most similar pair is first.
-        overlaps: Table with the columns of `closest`, and `shared`. Each row names two tiles of different splits that
-            could overlap, and the values of `overlap_comparison.Overlap`. The pair with the highest correlation is
+            tile (sample_id), and the most similar tile from a larger split (other_sample_id). The most similar pair is
             first.
+        overlaps: Table with the columns of `closest` and the column `shared`. Each row names two tiles that could
+            overlap. The tiles are in different splits. `correlation` and `shared` are the values of
+            `overlap_comparison.Overlap`. The pair with the highest correlation is first.
     """
 
     compared: int
@@ -81,14 +83,14 @@ def compare_tiles(
 ) -> Comparison:
     """Compare the tiles of different splits: all tiles of a data set version, or a random sample.
 
-    A tile needs 20 kB of memory, and is decoded once, and again for each tile that it could overlap. The search of
-    near duplicates takes 11 thousand operations for two tiles.
+    Each tile needs 20 kB of memory. A tile is decoded once, and once more for each tile that it could overlap. The
+    search for near duplicates takes 11 thousand operations for each pair of tiles.
 
     Args:
         store: The store that contains the data set version.
         manifest: The data set version.
         splits: The splits of its tiles.
-        sample: Largest number of tiles to compare. The files of a sample also have at most MAX_SAMPLE_BYTES together.
+        sample: Largest number of tiles in the random sample. The sample is also limited to MAX_SAMPLE_BYTES of files.
             None compares all tiles.
         seed: Seed of the sample.
         overlaps: Also look for overlapping tiles. This takes most of the time.
@@ -119,8 +121,8 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         image: uint8 (H, W, 3), RGB.
 
     Returns:
-        float32 (SIDE, SIDE) with mean 0 and length 1, or zeros for a tile without any structure. The scalar product of
-        two fine structures is their Pearson correlation.
+        float32 (SIDE, SIDE). The mean is 0, and the Euclidean norm is 1. For a tile without any structure, all values
+        are 0. The scalar product of two fine structures is their Pearson correlation.
     """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
     small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
@@ -141,7 +143,8 @@ def most_similar(
 
     Args:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`. All tiles of a split are next to each other.
-        ends: int64 (S,). For each split, the number of the row after its last tile, in rising order.
+        ends: int64 (S,), the end of each split. For [5, 8], the rows 0 to 4 are the first split, and the rows 5 to 7
+            are the second split.
 
     Returns:
         The row of the most similar tile, int64 (N,), and its correlation, float32 (N,). If no tile has a correlation
@@ -168,7 +171,7 @@ def most_similar(
 
 
 def _turns(images: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Yield square images, float32 (N, side, side), in each of the eight rotations and mirror images."""
+    """Yield square images, float32 (N, side, side), in eight versions: each of four rotations, also mirrored."""
     for mirrored in (images, images[:, :, ::-1]):
         for quarters in range(4):
             yield np.rot90(mirrored, quarters, axes=(1, 2))
@@ -197,12 +200,13 @@ def _largest_split_first(tiles: pd.DataFrame) -> pd.DataFrame:
 
 
 class Described(NamedTuple):
-    """What we compare of N tiles.
+    """The fine structures and the keypoints of N tiles. The comparison of the tiles uses them.
 
     Attributes:
         structures: float32 (N, SIDE, SIDE), from `fine_structure`.
         upright: The keypoints of each tile.
-        mirrored: The keypoints of each tile that was mirrored left to right. Tiles of the first split have none.
+        mirrored: The keypoints of each tile after it is mirrored left to right. They are empty for the tiles of the
+            first split.
     """
 
     structures: NDArray[np.float32]
@@ -211,7 +215,10 @@ class Described(NamedTuple):
 
 
 def _describe(store: Store, rows: pd.DataFrame, end_of_first_split: int, overlaps: bool) -> Described:
-    """Read and describe tiles, in the order of `rows`. Its index is 0 to N - 1. Only overlaps need keypoints."""
+    """Read and describe tiles, in the order of `rows`. The index of `rows` is 0 to N - 1.
+
+    Only the search for overlaps needs keypoints. If `overlaps` is false, no keypoints are computed.
+    """
     structures = np.zeros((len(rows), SIDE, SIDE), np.float32)
     described = Described(structures, [NO_KEYPOINTS] * len(rows), [NO_KEYPOINTS] * len(rows))
     in_shards = rows.sort_values(["shard", "offset"])
@@ -269,7 +276,10 @@ def _read_block(store: Store, block: pd.DataFrame) -> Iterator[bytes]:
 
 
 def _named_pairs(rows: pd.DataFrame, one: NDArray[np.int64], other: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the columns of `Comparison.closest` that name two tiles, for pairs of row numbers."""
+    """Return a table with a row for each pair of tiles. `one` and `other` are the row numbers of the tiles.
+
+    The columns are sample_id, path, split, other_sample_id, other_path and other_split, as in `Comparison.closest`.
+    """
     columns = ["sample_id", "path", "split"]
     pairs = rows.loc[one, columns].reset_index(drop=True)
     return pairs.join(rows.loc[other, columns].reset_index(drop=True).add_prefix("other_"))

@@ -35,7 +35,7 @@ def check_tiles(
     page_path: str | Path,
     sample: int | None,
 ) -> Comparison:
-    """Compare the pixels of tiles, to check that no two splits have near duplicates or overlapping tiles.
+    """Compare the pixels of tiles. Check that near duplicates and overlapping tiles are never in different splits.
 
     Args:
         store: The store that contains the data set version.
@@ -192,10 +192,11 @@ def show_comparison(page: Page, store: Store, manifest: Manifest, comparison: Co
     compared, tiles = comparison.compared, comparison.tiles
     page.text(
         "A leak is a pair of near duplicates, or of overlapping tiles, in two splits. With a leak, a network may be "
-        f"tested on a tile from its training. The check took {compared} of {tiles} tiles. It compared each of these "
+        f"tested on a tile from its training. The check used {compared} of {tiles} tiles. It compared each of these "
         "tiles with those in other splits, also mirrored and rotated.\n\n"
-        "- Two tiles are *near duplicates* if the correlation of their fine structure, without slow changes of "
-        f"brightness, is at least {config.leak_correlation:g} (1 means identical).\n"
+        "- To compare two tiles, the check removes gradual changes of brightness from both, and correlates the fine "
+        "structure that is left. The tiles are *near duplicates* if this correlation is at least "
+        f"{config.leak_correlation:g} (1 means identical).\n"
         f"- {_about_overlaps(config)}"
     )
     if compared < tiles:
@@ -236,7 +237,7 @@ def _about_overlaps(config: SplitConfig) -> str:
 def _show_leaks(
     page: Page, store: Store, manifest: Manifest, leaks: pd.DataFrame, similar: pd.DataFrame, numbers: Sequence[str]
 ) -> None:
-    """Append a table of leaks. Without a leak, it shows the pairs that are `similar`."""
+    """Append a table of leaks. If there is no leak, the table shows the pairs in `similar`."""
     if len(leaks):
         shown = leaks.head(SHOWN_LEAKS)
         caption = f"The first {len(shown)} of {len(leaks)} leaks, the most similar pair first"

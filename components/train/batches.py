@@ -24,7 +24,7 @@ class TrainingBatches(Sampler):
         start: Number of steps that are already done.
         balanced: If true, a batch has equally many tiles of both classes. If `batch_size` is odd, one class has one
             tile more. A tile of the rarer class then appears more often than a tile of the other class.
-        share: Two numbers: the number of this device, from 0, and the number of devices. If there are n devices, each
+        share: Two numbers: the index of this device, from 0, and the number of devices. If there are n devices, each
             device gets every n-th tile of each batch.
     """
 

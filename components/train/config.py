@@ -196,7 +196,7 @@ class TrainConfig(StepConfig):
     @model_validator(mode="after")
     def _one_length(self) -> "TrainConfig":
         if self.epochs is None and self.steps is None:
-            raise ValueError("the training has no length: give either epochs or steps")
+            raise ValueError("neither epochs nor steps is set: give either epochs or steps")
         if self.epochs is not None and self.steps is not None:
             raise ValueError(f"epochs is {self.epochs} and steps is {self.steps}: give either epochs or steps")
         return self
@@ -214,7 +214,10 @@ class TrainConfig(StepConfig):
         return self
 
     def seen_corruptions(self) -> tuple[str, ...]:
-        """Return the sorted families of corruptions, such as "jpeg", that are similar to a transform of `augment`."""
+        """Return which families of corruptions are similar to a transform of `augment`.
+
+        The families, such as "jpeg", are in alphabetical order.
+        """
         families: set[str] = set()
         for item in self.augment:
             for name, arguments in item.items():

@@ -1,4 +1,4 @@
-"""Draw a contact sheet: some training tiles, and to the right of each tile examples of its augmentation."""
+"""Draw a contact sheet. Each row shows a training tile, and then the same tile with different augmentations."""
 
 import cv2
 import numpy as np

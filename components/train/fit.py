@@ -87,7 +87,7 @@ def length(config: TrainConfig, images: int) -> Length:
     The length is rounded down to a multiple of the interval, so that there is a validation after the last step.
 
     Args:
-        config: The epochs or steps, and the share of the training between two validations.
+        config: `epochs` or `steps` gives the length, and `val_check_interval` gives the interval.
         images: Number of tiles in the training split.
     """
     steps = config.steps
@@ -127,7 +127,7 @@ def _forward_stop(*_: Any) -> None:
 
 
 def _original_error(error: ProcessRaisedException) -> Exception:
-    """Return the error that ended a child process. `error` has only the text of its traceback, so we rebuild it."""
+    """Return the error that ended a child process. We build it again from the text of the traceback in `error`."""
     last_traceback = str(error).rpartition(_TRACEBACK)[2].rstrip()
     # The frames of a traceback are indented. The line with the error is not indented.
     found = re.search(r"^([\w.]+)(?:: (.*))?\Z", last_traceback, re.MULTILINE | re.DOTALL)

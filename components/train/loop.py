@@ -148,8 +148,8 @@ class Loop:
     def _finished(self) -> bool:
         """Return whether the training is finished.
 
-        It is finished if all steps are done and validated. It is also finished if none of the last `patience`
-        validations had a lower loss than the best validation before them.
+        It is finished if all steps are done and validated. It can also be finished early: if `patience` is 3, the
+        training ends after 3 validations in a row without a new lowest loss.
         """
         if self._validation_is_due():
             return False

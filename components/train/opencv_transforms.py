@@ -69,7 +69,7 @@ class FastGaussNoise(ImageOnlyTransform):
         self.std_range = std_range
 
     def get_params(self) -> dict[str, Any]:
-        """Choose at random the standard deviation of the noise, in grey levels, and its seed."""
+        """Choose the standard deviation of the noise (in grey levels) and the seed of the noise, both at random."""
         return {"deviation": 255 * self.py_random.uniform(*self.std_range), "seed": self.py_random.getrandbits(31)}
 
     def apply(self, img: np.ndarray, deviation: float, seed: int, **params: Any) -> np.ndarray:

@@ -45,8 +45,8 @@ def _summary(record: TrainingRecord, task: Task) -> str:
     sentences = [
         f"{config.architecture} at {config.input_size} px started from {task.info.initial_weights}. "
         f"Tiles were {task.info.preprocessing}.",
-        f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles. This is "
-        f"{passes:.1f} times the training split of {len(task.train)} tiles.",
+        f"{_trained_layers(config.tuning)} trained for {steps_done} steps of {config.batch_size} tiles. So "
+        f"each of the {len(task.train)} tiles of the training split was used {passes:.1f} times on average.",
         f"The training took {record.training_seconds:.0f} s on {record.devices} {record.device} in {record.precision}, "
         f"at {record.images_per_second:.0f} tiles/s. For {record.data_wait_share:.0%} of the time, the device waited "
         "for tiles.",
@@ -68,7 +68,7 @@ def _augmentation_caption(task: Task) -> str:
     names = ", ".join(name for item in task.config.augment for name in item) or "nothing"
     return (
         f"Augmentation changes the training tiles at random. The first image of each row is a training tile. The "
-        f"other images are examples of this tile as the network gets it, after {names}"
+        f"other images show what the network gets: the same tile after {names}"
     )
 
 

@@ -32,10 +32,10 @@ Measure = Callable[[TrainConfig, ModelInfo, str], dict[str, float]]
 
 @dataclass(frozen=True)
 class Choice:
-    """The faster precision, and how it was measured.
+    """The result of a measurement: which precision trains faster, bf16 or fp32.
 
     Attributes:
-        precision: The faster precision.
+        precision: The precision that trains faster.
         seconds_per_step: Precision -> shortest measured time of a training step, in seconds.
         where: The circumstances of the measurement, such as the machine and the network.
     """
@@ -167,7 +167,7 @@ def _name(config: TrainConfig, info: ModelInfo, device: str) -> str:
 
 
 def _circumstances(config: TrainConfig, info: ModelInfo, device: str) -> dict[str, str | int]:
-    """Return everything on which the faster precision can depend. Its digest names the stored result."""
+    """Return all facts on which the measurement can depend. The digest of these facts names the stored result."""
     return {
         "machine": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),

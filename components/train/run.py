@@ -92,7 +92,7 @@ def train_candidate(
 
 
 def _tile_pixels(rows: pd.DataFrame) -> int:
-    """Return the median side of the tiles in pixels. The side of a tile is the square root of its area."""
+    """Return the median side of the tiles in pixels. As the side of a tile, we use the square root of its area."""
     return round(np.sqrt(rows["width"] * rows["height"]).median())
 
 

@@ -1,4 +1,4 @@
-"""Commands that write a pipeline for a cluster into a file, without sending it."""
+"""Commands that write a pipeline to a file. They do not send it to a cluster."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,7 +33,7 @@ def compile_for_cluster(
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Compile a pipeline for a cluster. Its container images need digests."""
+    """Compile a pipeline for a cluster. Fail if a container image has no digest, except with --allow-tags."""
     with reporting_errors(debug):
         from components.container_images import check_images
         from pipelines.config.network_checks import check_networks_for_cluster

@@ -16,7 +16,9 @@ def doctor(
     allow_tags: AllowTags = False,
     debug: Debug = False,
 ) -> None:
-    """Check everything that a run on the cluster needs, and say how to fix each problem. Test objects are deleted.
+    """Check everything that a run on the cluster needs, and say how to fix each problem.
+
+    To test the store and MLflow, the command writes objects there, and deletes them afterwards.
 
     Exit status: 0 no check found a problem (some checks may have been impossible); 1 a check found a problem, or
     something failed; 2 an argument was wrong.

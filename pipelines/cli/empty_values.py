@@ -18,7 +18,9 @@ class Command(TyperCommand):
         with reporting_errors(debug=False):
             for parameter in self.params:
                 if parameter.default != "" and _has_empty_text(texts.get(parameter.name)):
-                    raise InputError(f"{parameter.opts[0]} is an empty text; give a value, or leave it out")
+                    raise InputError(
+                        f"{parameter.opts[0]} is an empty text; give a value, or leave {parameter.opts[0]} out"
+                    )
         return super().parse_args(ctx, args)
 
 

@@ -41,7 +41,8 @@ def gc(
 
     The parameter file names the store; the default file is pipelines/params/local.yaml. With --workdir, the store of
     local runs is used, and old run folders are listed too. With --workdir, --delete fails if a run uses the workdir.
-    Without --workdir, --delete fails if DAYS is shorter than cluster.run_deadline, because a run may use the store.
+    Without --workdir, a run may use the store at the same time. So --delete fails if DAYS is shorter than
+    cluster.run_deadline.
 
     --delete also ends the MLflow runs whose process has died.
     """
@@ -93,7 +94,9 @@ def gc(
 
 
 def _removes_versions(store: "Store", versions: bool) -> bool:
-    """Return whether the old versions of deleted objects are removed. Print that otherwise no space may become free.
+    """Return whether to remove the old versions of deleted objects.
+
+    If the old versions stay, or may stay, print a notice that a deletion alone frees no space.
 
     Raises:
         InputError: --versions is given, and the server does not say whether the bucket keeps versions.

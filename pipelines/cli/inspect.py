@@ -44,7 +44,7 @@ def inspect(
     overlays and tables of tiles. Without a scale, all lengths are in pixels.
 
     Exit status: 0 every photo has its row in photos.csv; 1 something failed; 2 an input was wrong; 130 interrupted. A
-    photo that cannot be inspected is a row with an error. If a call is killed, the next call continues its work.
+    photo that cannot be inspected has a row with an error. If a call is killed, the next call continues its work.
     """
     with reporting_errors(debug):
         from rich.progress import Progress
@@ -88,7 +88,8 @@ def _photos_among(files: list[Path], out: Path) -> list[Path]:
     photos = [file for file in files if file not in left_out]
     if not photos:
         raise InputError(
-            f"all {len(files)} files are masks, or results of an inspection in {out}; give photos outside of {out}"
+            f"none of the {len(files)} files is a photo: each is a mask, or a result of an inspection in {out}; give "
+            f"photos outside of {out}"
         )
     return photos
 

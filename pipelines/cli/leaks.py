@@ -29,8 +29,9 @@ def leaks(
     """Search all tiles of a data set version for near duplicates in different splits.
 
     Mirrored and rotated tiles are compared too. With --set split.leak_overlap=0.7, the search also finds overlapping
-    tiles, which takes much longer. Every pipeline run makes the same search, but only in a sample of the tiles. Use a
-    parameter file with the same store, split shares and seed as in the run that split this data set version.
+    tiles, which takes much longer. Every pipeline run makes the same search, but only in a sample of the tiles. An
+    earlier run must have made the splits. Use a parameter file with the store, the seed and the split settings of
+    that run.
 
     Exit status: 0 there is no leak; 1 something failed; 2 there is a leak, or an input was wrong; 130 interrupted.
     """

@@ -131,7 +131,7 @@ def reporting_errors(debug: bool, crash: int = 1) -> Iterator[None]:
     """Print an error as one line on standard error, and end the process with an exit status.
 
     Args:
-        debug: True also shows the traceback.
+        debug: If true, the traceback is shown too.
         crash: Exit status of an error that is not an `InputError`.
     """
     try:

@@ -85,9 +85,9 @@ def export(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Write a queue into its folder in the format of another annotation program.
+    """Write a queue in the format of another annotation program. The result is in the folder of the queue.
 
-    `review import` reads what people answer in that program.
+    `review import` reads the answers that people give in that program.
     """
     with reporting_errors(debug):
         from pipelines.review.export import export_queue
@@ -188,7 +188,7 @@ def rollback(
 
 @contextlib.contextmanager
 def _store(params: Path, override: list[str] | None, workdir: Path | None) -> Iterator["Store"]:
-    """Yield the store that the parameter file names. With a workdir, serve its S3 storage in the meantime."""
+    """Yield the store that the parameter file names. With a workdir, serve its S3 storage in the `with` block."""
     from components.shared.services.store import Store
     from pipelines.config.parameter_file import load_run_config
 

@@ -53,8 +53,8 @@ def accept_site(
     """Decide from a few labels whether a model version is good enough at a new site: accept, refuse, or label more.
 
     The first call writes the tiles to label into the label file. Label them on the page, or fill in crack or no_crack.
-    Then give the command again. You may repeat this as often as you like, because the risk stays the same. MLflow
-    stores the verdict with the model version.
+    Then give the command again. You may repeat this as often as you like: the limit --risk holds for all calls
+    together. MLflow stores the verdict with the model version.
 
     Exit status: 0 accepted; 1 refused, or something failed; 2 an input was wrong; 3 more labels are needed; 130
     interrupted.

@@ -46,8 +46,8 @@ def check(
 ) -> None:
     """Check that a file contains usable weights of an architecture. A training makes the same checks.
 
-    The command checks the names and shapes of the tensors, that the values can be those of a trained network, that
-    different tiles have different embeddings, and that the weights expect the normalisation that timm names for the
+    The tensors must have the right names and shapes. Their values must be possible for a trained network. Different
+    tiles must have different embeddings. The weights must expect the normalisation that timm names for the
     architecture.
     """
     with reporting_errors(debug):

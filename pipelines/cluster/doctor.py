@@ -154,7 +154,7 @@ def _needs(config: RunConfig) -> dict[str, Resources]:
 
 
 def _accelerators(config: RunConfig) -> list[GpuResources]:
-    """For each combination of accelerator and node selector, return the request for the most accelerators."""
+    """Return one request for each combination of accelerator and node selector: the one with the most accelerators."""
     needs = [config.cluster.champion, config.cluster.collect, config.cluster.inspect]
     for candidate in config.candidates.values():
         needs += [candidate.resources.train, candidate.resources.predict, candidate.resources.explain]

@@ -38,7 +38,7 @@ LONG_AGO = datetime.datetime.fromtimestamp(0, datetime.UTC)
 
 
 class Outcome(IntEnum):
-    """The results of a run, as exit statuses of the command."""
+    """The possible outcomes of a followed run. The value is the exit status of the command."""
 
     SUCCEEDED = 0
     FAILED = 1
@@ -180,7 +180,10 @@ class Follower:
         return self._report_registration(run, ended, allow_refusal)
 
     def _report_registration(self, run: Any, ended: EndedRun, allow_refusal: bool) -> Outcome:
-        """Report the result of a run without an error. A training registered a version or refused all candidates."""
+        """Report the result of a run that ended without an error.
+
+        If the pipeline trains, the run has registered a model version or refused all candidates.
+        """
         if "refuse" not in self._steps.values():
             self._say(f"succeeded: {self._link()}")
             return Outcome.SUCCEEDED

@@ -40,7 +40,7 @@ def check_container_images(allow_tags: bool = False) -> str:
 
 
 def check_server_image(file: Path = SERVER_IMAGES) -> str:
-    """Check that MLflow's container image in the manifests is the "cpu" image of images/digests.json.
+    """Check that the manifests run MLflow from the "cpu" container image that images/digests.json names.
 
     Args:
         file: The kustomization that names the container images.
@@ -98,7 +98,10 @@ def require_in_registry(reference: str) -> None:
 
 
 def _ask(url: str, credentials: tuple[str, str] | None) -> requests.Response:
-    """Request the manifest at `url`. If the registry requires a token, get one from the server that it names."""
+    """Request the manifest at `url`.
+
+    If the registry requires a token, its answer names a server. We get the token from this server.
+    """
     headers = {"Accept": ", ".join(MANIFEST_TYPES)}
     answer = requests.head(url, headers=headers, timeout=ANSWER_SECONDS, allow_redirects=True)
     if answer.status_code != 401:

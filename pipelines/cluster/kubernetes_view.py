@@ -173,7 +173,9 @@ class ClusterView:
         return f"{suitable} of {len(nodes)} nodes can run a pod with {need.accelerators}"
 
     def room_for_steps(self, needs: Mapping[str, Resources]) -> str:
-        """Check that every step's pod fits on at least one node, if nothing else runs on this node.
+        """Check for every step that at least one node is large enough for the step's pod.
+
+        Other pods that run on a node are ignored.
 
         Args:
             needs: Name of each step -> resources that its pod requests.
@@ -193,7 +195,7 @@ class ClusterView:
         return f"every step fits on at least one of {len(nodes)} nodes"
 
     def waiting_pods(self, run_id: str) -> list[WaitingPod]:
-        """Return the pods of a run that cannot start, with Kubernetes' reason.
+        """Return the waiting pods of a run: the pods that cannot start, each with the reason that Kubernetes gives.
 
         Args:
             run_id: Id of the run in KFP. KFP writes it into a label of the run's pods.
@@ -215,7 +217,7 @@ class ClusterView:
         return found
 
     def nodes(self, labels: str = "") -> list[Any]:
-        """Return the nodes that have all of these labels, such as "zone=a,disk=ssd". "" returns all nodes."""
+        """Return the nodes that have all these labels, such as "zone=a,disk=ssd". Without labels, return all nodes."""
         return self.read(
             "nodes",
             lambda api: api.list_node(label_selector=labels, _request_timeout=ANSWER_SECONDS),
@@ -242,7 +244,7 @@ class ClusterView:
         """Read an object of the cluster, and explain any failure.
 
         Args:
-            what: What is read, in words, for messages.
+            what: Description of the object for messages, such as "PriorityClass gpu".
             read: Function that reads the object with the given API.
             advice: What the user should do if the object does not exist.
         """
@@ -256,7 +258,8 @@ class ClusterView:
                 raise MissingError(f"there is no {what}; {advice}") from error
             if error.status in (401, 403):
                 raise UnseenError(
-                    f"the account of this kubeconfig is not allowed to read {what} ({error.status})"
+                    f"the account of this kubeconfig is not allowed to read {what} ({error.status}); ask the "
+                    "administrator of the cluster for the permission"
                 ) from error
             raise InputError(
                 f"could not read {what}: the cluster answers {error.status} {error.reason}; ask its administrator"
@@ -276,8 +279,8 @@ def _requests(need: Resources) -> dict[str, str]:
 def _fits(node: Any, need: Resources) -> bool:
     """Return whether a node has the labels that a pod selects, and enough resources for the pod.
 
-    If the node does not report an accelerator, it has none. If the node does not report another resource, this resource
-    is not compared.
+    If the node does not report an accelerator, we assume that the node has none. CPU, memory and storage are compared
+    only if the node reports them.
     """
     from kubernetes.utils import parse_quantity
 

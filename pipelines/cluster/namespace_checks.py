@@ -1,4 +1,4 @@
-"""Check the namespace of a run: labels, quotas, volumes, network policies, and whether it is in KFP's cluster.
+"""Check the namespace of a run: its cluster, labels, quotas, volumes and network policies.
 
 A check returns a text about what it found. It raises `InputError` if a run would fail, and the message says how to fix
 the problem. It raises `WarnedError` if a run works but something should be changed. It raises `UnseenError` if this
@@ -33,8 +33,8 @@ ENFORCING_KUBELETS = ("+k3s", "+rke2")
 def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
     """Check that KUBECONFIG and KFP_ENDPOINT name the same cluster.
 
-    The token of a service account contains the unique id of the account. If another cluster has an account with the
-    same name, this account has another id.
+    The token of a service account contains the unique id of the account. We compare the ids, because an account in
+    another cluster can have the same name, but never the same id.
     """
     advice = (
         f"KFP_ENDPOINT is {endpoint.url}; set KUBECONFIG to the cluster of this KFP, or get a new KFP_TOKEN from it"
@@ -57,8 +57,8 @@ def check_same_cluster(view: ClusterView, endpoint: Endpoint) -> str:
     )
     if found.metadata.uid != account["uid"]:
         raise InputError(
-            f"the service account {name} of the cluster at {view.address} has another id than the account whose token "
-            f"KFP gets, so this is not KFP's cluster; {advice}"
+            f"KUBECONFIG names another cluster than KFP_ENDPOINT: the cluster at {view.address} has an account {name}, "
+            f"but the token for KFP belongs to an account with another id. {advice}"
         )
     return f"KUBECONFIG and the token for KFP have the same account {name}"
 
@@ -102,7 +102,7 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
     advice = "raise the quota, or lower the resources of these steps in the parameter file"
     if never:
-        raise InputError(f"the quota is smaller than one step, so this step never starts: {'; '.join(never)}; {advice}")
+        raise InputError(f"a quota is too small, so these steps never start: {'; '.join(never)}. Either {advice}")
     if not_now:
         raise WarnedError(
             f"these steps have to wait: {'; '.join(not_now)}. They start when other pods of the namespace end. If "
@@ -112,7 +112,15 @@ def check_quotas(view: ClusterView, needs: Mapping[str, Resources]) -> str:
 
 
 def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]) -> Iterator[str]:
-    """Yield a text for each resource of which a step's pod needs more than the quota still allows."""
+    """Compare what a step's pod needs with what is left of a quota.
+
+    Yield a text for each resource of which too little is left.
+
+    Args:
+        need: The resources that the pod requests.
+        hard: Name in the quota -> largest amount that the quota allows.
+        used: Name in the quota -> amount that is in use.
+    """
     from kubernetes.utils import parse_quantity
 
     for name, wanted in _counted(need):
@@ -123,7 +131,10 @@ def _shortages(need: Resources, hard: Mapping[str, str], used: Mapping[str, str]
 
 
 def _counted(need: Resources) -> Iterator[tuple[str, str]]:
-    """Yield what a quota counts for a step's pod: name -> amount. The pod's limits are the same as its requests."""
+    """Yield each amount that a quota counts for a step's pod, as a pair (name in the quota, amount).
+
+    A pod's requests and limits are equal, so a resource has the same amount under each of its names.
+    """
     for resource, wanted in (("cpu", need.cpu), ("memory", need.memory)):
         for name in (resource, f"requests.{resource}", f"limits.{resource}"):
             yield name, wanted
@@ -157,10 +168,10 @@ def check_volumes(view: ClusterView) -> str:
         f"annotate storageclass NAME {DEFAULT_CLASS}=true"
     )
     if waiting:
-        raise InputError(f"volume claims {', '.join(waiting)} wait: {problem}")
+        raise InputError(f"volume claims {', '.join(waiting)} wait for a volume: {problem}")
     raise WarnedError(
-        f"no volume claim waits for a default storage class, but {problem}. The database and the S3 server of the dev "
-        "overlay need a default class"
+        f"{problem}. No volume claim waits for a default class now, but the database and the S3 server of the dev "
+        "overlay need one"
     )
 
 

@@ -1,4 +1,4 @@
-"""Sum up the cost of a run by step: the hours of its pods, and the hours of the resources that they requested."""
+"""Compute the cost of each step of a run: the hours of the step's pods and of the resources that they requested."""
 
 import datetime
 from collections import defaultdict
@@ -35,7 +35,7 @@ def costs_by_step(pods: list[PodRecord], names: dict[str, str], now: datetime.da
 
     Args:
         pods: The pods of the run.
-        names: The steps: name in KFP -> name for people. All other pods are KFP's drivers.
+        names: Name of each step in KFP -> display name. A pod of any other task counts as a driver of KFP.
         now: The current time. A pod that still runs is counted until now.
     """
     costs: dict[str, StepCost] = {}
@@ -67,7 +67,7 @@ def cost_table(title: str, costs: dict[str, StepCost]) -> Table:
 
 
 def _hours(pod: PodRecord, now: datetime.datetime) -> dict[str, float]:
-    """Return a dict: unit -> hours. For resources, only the time counts in which the pod's containers ran."""
+    """Return a dict: unit -> hours. The hours of a resource include only the time in which the pod's containers run."""
     hours = {}
     if pod.started:
         hours[POD_HOURS] = ((pod.finished or now) - pod.started) / datetime.timedelta(hours=1)

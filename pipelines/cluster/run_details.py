@@ -42,6 +42,9 @@ def steps_in_state(run: Any, names: dict[str, str], state: str) -> dict[str, Any
 
 
 def was_stopped(run: Any) -> bool:
-    """Return whether the run was stopped. KFP may end such a run as FAILED. Then only its history shows the stop."""
+    """Return whether the run was stopped.
+
+    KFP may give a stopped run the state FAILED. Then only the run's history shows the stop.
+    """
     history = [status.state for status in run.state_history or []]
     return run.state == "CANCELED" or (run.state == "FAILED" and "CANCELING" in history)

@@ -30,11 +30,11 @@ def runs_table(api: KfpApi, config: RunConfig, limit: int) -> Table:
 
 
 def find_run(api: KfpApi, config: RunConfig, wanted: str) -> Any:
-    """Return a run of the experiment that the parameters name, with its details.
+    """Find a run in an experiment, and return the run with its details.
 
     Args:
         api: The API of KFP.
-        config: The parameters, which name the experiment.
+        config: The parameters. They name the experiment.
         wanted: The start of the run's id, or "latest".
 
     Raises:
@@ -57,7 +57,7 @@ def find_run(api: KfpApi, config: RunConfig, wanted: str) -> Any:
 
 
 def step_log(api: KfpApi, compiled: CompiledPipeline, run: Any, step: str) -> str:
-    """Return the log of a step so far.
+    """Return everything that a step has logged until now.
 
     Args:
         api: The API of KFP.

@@ -95,8 +95,8 @@ def place_all(
     All pipelines are compiled before anything is created.
 
     Raises:
-        InputError: The parameter file has no schedule, or none for this pipeline. Or KFP or its namespace cannot be
-            used. Or a schedule that would be replaced has a run that has not ended.
+        InputError: The parameter file has no schedule, or no schedule for this pipeline. The error is also raised if
+            KFP or its namespace cannot be used, or if a run of the old schedule has not ended.
     """
     chosen: dict[str, ScheduleConfig] = {}
     for name, schedule in config.schedule.items():
@@ -132,7 +132,8 @@ def switch_all(
     """List, pause, resume or remove the schedules of an environment, or only the schedule of one pipeline.
 
     Raises:
-        InputError: Nothing is scheduled, KFP cannot be used, or a schedule to remove has a run that has not ended.
+        InputError: Nothing is scheduled, or KFP cannot be used. Or the action is "remove", and a run of a schedule has
+            not ended.
     """
     names = sorted(schedule_name(name, environment) for name in MODULES if pipeline in (None, name))
     api.check()
@@ -158,7 +159,7 @@ def switch_all(
 
 
 def _require_ended(api: KfpApi, recurring: Any) -> None:
-    """Raise InputError if the newest run of a recurring run has not ended. At most one of its runs is active.
+    """Raise InputError if the newest run of a recurring run has not ended. A recurring run has at most one active run.
 
     KFP deletes the workflows of a recurring run together with the recurring run. A workflow that has not ended would
     lose its pods, and nobody would get a message.
@@ -168,14 +169,14 @@ def _require_ended(api: KfpApi, recurring: Any) -> None:
             if run.state not in END_STATES:
                 raise InputError(
                     f'the schedule "{recurring.display_name}" cannot be changed or removed now, because its run '
-                    f'"{run.display_name}" has not ended, and KFP would delete this run too. Wait for its end, or stop '
-                    f"it first: crack-pipeline runs stop ENV {run.run_id}"
+                    f'"{run.display_name}" has not ended, and KFP would delete this run too. Wait until the run ends, '
+                    f"or stop it first: crack-pipeline runs stop ENV {run.run_id}"
                 )
             return
 
 
 def _find(api: KfpApi, config: RunConfig, names: Collection[str]) -> list[Any]:
-    """Return the recurring runs with these names in the experiment that the parameters name."""
+    """Return the recurring runs with these names. Only runs in the experiment of `config` are returned."""
     experiment = api.find_experiment(config.experiment)
     if experiment is None:
         return []
@@ -229,7 +230,7 @@ def _is_paused(run: Any) -> bool:
 
 
 def _cron(run: Any) -> str:
-    """Return the cron expression of a recurring run with five fields, without KFP's field for seconds."""
+    """Return the cron expression of a recurring run. It has five fields: KFP's field for seconds is left out."""
     return run.trigger.cron_schedule.cron.removeprefix("0 ")
 
 

@@ -10,7 +10,7 @@ LONGEST_REASON = 240  # characters; some reasons are long, because they repeat t
 
 
 class WaitingPods:
-    """Asks Kubernetes for the pods of one run that cannot start, and reports each reason once."""
+    """Asks Kubernetes why pods of one run cannot start, and reports each reason once."""
 
     def __init__(self, view: ClusterView, run_id: str, steps: dict[str, str]) -> None:
         """Store the arguments. No request is made yet.
@@ -18,7 +18,7 @@ class WaitingPods:
         Args:
             view: The namespace of the run's pods.
             run_id: The run in KFP.
-            steps: The steps: name in KFP -> name for people.
+            steps: Name of each step in KFP -> display name.
         """
         self._view = view
         self._run_id = run_id

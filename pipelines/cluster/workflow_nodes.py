@@ -1,7 +1,8 @@
 """Read the pods of a run from its Argo workflow: their steps, names, times and requested resources.
 
-KFP's current API does not show the pods of tasks, so we read the workflow from its old API. If the status of a large
-workflow is compressed, we decompress it. So this data is always current. The details in run_details.py may be old.
+KFP's current API does not show the pods of tasks, so we read the workflow from KFP's old API. If the status of a large
+workflow is compressed, we decompress the status. So the data in this module is always current. The details in
+run_details.py may be old.
 """
 
 import base64
@@ -25,8 +26,8 @@ class PodRecord:
 
     Attributes:
         name: The pod's name in Kubernetes.
-        task: KFP's name of the task, such as train-2, if the pod ran the task's program. For the pod of the task's
-            driver, the name is train-2-driver.
+        task: KFP's name of the task whose program ran in the pod, such as train-2. If a driver ran in the pod, the
+            name of the driver, such as train-2-driver.
         started: The time when Argo created the pod. None if the time is not known.
         finished: The time when the pod ended. None if it has not ended.
         resources: Name of a requested resource -> the amount times the seconds of use, in Argo's units. For memory, the

@@ -1,8 +1,8 @@
 """Check cron expressions with five fields, in UTC.
 
-KFP's own cron has six fields, and the first field is for seconds. If there are five fields, KFP reads the first of them
-as seconds too: "10 2 * * *" would run every hour, at second 10 of minute 2 (kubeflow/pipelines#2318). So we accept
-exactly five fields, check them, and send six fields to KFP. We accept only syntax that cronsim and KFP's parser
+KFP's own cron has six fields, and the first field is for seconds. KFP reads the first field as seconds even if there
+are only five fields. So "10 2 * * *" would run every hour, at second 10 of minute 2 (kubeflow/pipelines#2318). We
+accept exactly five fields, check them, and send six fields to KFP. We accept only syntax that cronsim and KFP's parser
 (github.com/robfig/cron, version 1) read in the same way.
 """
 
@@ -38,7 +38,7 @@ def cron_for_kfp(cron: str) -> str:
 
 
 def next_time(cron: str, after: datetime.datetime) -> datetime.datetime:
-    """Return the first time later than `after`, in UTC, that matches a cron expression of five fields.
+    """Return the next time, in UTC, that matches a cron expression of five fields. The time is later than `after`.
 
     If both the day of the month and the day of the week are restricted, a day needs to match only one of the two, as in
     every cron program.
@@ -83,5 +83,8 @@ def _check_field(name: str, position: int, text: str) -> None:
 
 
 def _has_range_of_one(text: str) -> bool:
-    """Return whether a range has equal ends, such as 5-5/2. cronsim reads 5, 7, 9, …, but KFP's parser reads only 5."""
+    """Return whether a range has equal ends, such as 5-5/2.
+
+    cronsim reads this range as 5, 7, 9, …, but KFP's parser reads it as 5.
+    """
     return any(first == last for first, last in re.findall(r"(\w+)-(\w+)", text))

@@ -28,8 +28,8 @@ def check_networks(config: RunConfig) -> None:
 def check_networks_for_cluster(config: RunConfig) -> None:
     """Check every candidate before a run on a cluster. This machine may be unable to do some of the checks.
 
-    If this machine cannot reach some weights, there is only a warning, because a pod may reach them. Without PyTorch,
-    this function checks only the augmentations, and weights that do not come from the hub.
+    If this machine cannot reach some weights, there is only a warning, because a pod may reach them. If PyTorch is not
+    installed, this function checks only two things: the augmentations, and the weights that do not come from the hub.
 
     Raises:
         InputError: A network cannot be trained with its settings, or its weights cannot be used.
@@ -68,7 +68,11 @@ def check_augmentations(config: RunConfig) -> None:
 
 
 def _check_network(train: TrainConfig, seed: int) -> None:
-    """Try the network. If its weights are not on this machine, use random weights, and check that its weights exist."""
+    """Try the network with its weights.
+
+    If these weights are not on this machine, try the network with random weights, and only check that the real weights
+    can be reached.
+    """
     from components.shared.network.network import check_architecture  # late: torch takes seconds to import
     from components.shared.network.weights import on_this_machine, reach_weights
     from components.train.dry_run import describe_network, try_network

@@ -29,9 +29,9 @@ class Setting:
     Attributes:
         key: Place of the parameter in the file, such as ("candidates", "cnn", "train", "steps").
         value: Value of the parameter.
-        written: The option as the user wrote it, such as `--set "seed=2"`. It is empty if the command sets the value.
-        reserved: The reason why `--set` must not set the same parameter, and what to do. It is empty if `--set` may set
-            it.
+        written: The option that the user wrote, such as `--set "seed=2"`. Empty if the command itself chose the value.
+        reserved: End of an error message: why `--set` must not set this parameter, and what to do instead. Empty if
+            `--set` may set the parameter.
     """
 
     key: tuple[str, ...]
@@ -42,12 +42,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class _Origin:
-    """The origin of the values that are checked.
+    """The origin of the values that are checked: a file, options of the command line, or both.
 
     Attributes:
-        name: Name of the file, or words for another origin. Every message begins with it.
+        name: Name of the file; "run-time parameters" if there is no file. Messages begin with this name, unless an
+            option set the value.
         text: Text of the file; empty if there is no file.
-        settings: Settings of the command line that override the file, in order.
+        settings: Parameters that options of the command line set. They override the file. If several of them
+            set the same parameter, the last one counts.
     """
 
     name: str
@@ -55,7 +57,7 @@ class _Origin:
     settings: Sequence[Setting] = ()
 
     def of(self, place: Place) -> str:
-        """Return where the value at a place comes from: the file and the line, or an option of the command line."""
+        """Return the origin of the value at `place`: the file and the line, or an option of the command line."""
         for setting in reversed(self.settings):
             if setting.key == place[: len(setting.key)]:
                 return setting.written
@@ -229,7 +231,7 @@ def _refuse_given_keys_of(kind: type[StepConfig], place: Place, section: Any, or
     for key in sorted(kind.GIVEN_BY_RUN & set(section)):
         way_out = f'set "{key}" at the top of the file' if key in RunConfig.model_fields else "remove it"
         raise InputError(
-            f"{origin.of((*place, key))}: {_dotted((*place, key))} belongs to the run, not to a step; {way_out}"
+            f"{origin.of((*place, key))}: {_dotted((*place, key))} belongs to the run, so no step can set it; {way_out}"
         )
 
 

@@ -96,7 +96,7 @@ class RunConfig(Config):
     def _names_sources(cls, data_uri: str) -> str:
         if not parse_sources(data_uri):
             raise ValueError(
-                "it does not name a source; give a folder, an archive, a table, s3://, https:// or synthetic://"
+                f"{data_uri!r} contains no source; give a folder, an archive, a table, s3://, https:// or synthetic://"
             )
         return data_uri
 

@@ -23,7 +23,10 @@ class TransferLimit(Config):
 
 
 class TransferConfig(Config):
-    """The kind of domain, the candidate that is trained once without each domain, and the limits."""
+    """The settings of a transfer run: the kind of domain, the candidate to train, and the limits.
+
+    The candidate is trained several times, each time without one of the domains.
+    """
 
     each: Literal["source", "surface"] = Field(
         default="source", description="the kind of domain; one domain is left out at a time"

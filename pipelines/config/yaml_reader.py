@@ -1,4 +1,6 @@
-"""Read YAML 1.2, and find the line of every value. The size of the text is limited, and its values must be plain.
+"""Read YAML 1.2, and find the line of every value.
+
+The size of the text is limited. The values must be text, numbers, true, false, null, lists or mappings.
 
 In YAML 1.2, `5e-5` is a number, and `on`, `no`, `1:30` and `2026-11-30` are words. ruamel.yaml does the parsing.
 """
@@ -137,7 +139,9 @@ def _explaining(text: str) -> Iterator[None]:
         raise kind(f"line {mark.line + 1}: {', '.join(words)}") from error
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise SyntaxInputError(f"line {line}: the character {chr(error.character)!r} is not allowed in YAML") from error
+        raise SyntaxInputError(
+            f"line {line}: the character {chr(error.character)!r} is not allowed in YAML; remove it"
+        ) from error
     except InputError:
         raise
     except (ValueError, KeyError) as error:  # such as `!!int two`

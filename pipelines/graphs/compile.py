@@ -44,9 +44,9 @@ class CompiledPipeline:
 
     Attributes:
         name: Name of the pipeline in KFP.
-        version: Git commit and digest of the document. The document contains all parameters and the names of the
-            container images, so the content of a version never changes.
-        file: Path of the document, YAML.
+        version: Name of the version: Git commit, and digest of `file`. The file contains all parameters and the names
+            of the container images, so the content of a version never changes.
+        file: The compiled pipeline, YAML.
         description: A sentence for people.
         parameters: Run-time parameters: name -> (type in KFP, default).
         tasks: Names of the tasks: name in KFP's API -> display name.
@@ -65,7 +65,7 @@ class CompiledPipeline:
         """Return the values of all run-time parameters, each with its type. Parameters that are not given get defaults.
 
         Raises:
-            InputError: The pipeline has no such parameter, or a value has another type or range.
+            InputError: A parameter in `given` is unknown, has a wrong type, or is out of range.
         """
         known = ", ".join(sorted(self.parameters))
         for name in given:
@@ -127,13 +127,13 @@ def compile_pipeline(name: str, config: RunConfig, output: Path, **options: Any)
 
 
 def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -> CompiledPipeline:
-    """Compile a pipeline, and write its document to a folder.
+    """Compile a pipeline, and write the compiled pipeline to a YAML file.
 
     Args:
         name: Name of the pipeline, a key of `MODULES`.
         config: The parameters of the pipeline.
         revision: The version of the code. It is the first part of the name of the pipeline's version.
-        folder: Folder for the document.
+        folder: Folder for the YAML file.
     """
     file = folder / f"{name}.yaml"
     compile_pipeline(name, config, file)
@@ -163,7 +163,8 @@ def compile_version(name: str, config: RunConfig, revision: str, folder: Path) -
 def git_revision(root: Path = ROOT) -> str:
     """Return the first 12 digits of the checkout's commit. If a file differs from the commit, "-dirty" follows.
 
-    The file images/digests.json may differ, because the build writes it. The compiled document contains the digests.
+    Changes in the file images/digests.json do not count, because the build writes this file. The digests in the file
+    are part of the compiled document.
 
     Raises:
         InputError: The folder is not a git checkout, or git is not installed.

@@ -171,8 +171,8 @@ def _place(task: PipelineTask, candidate: str, config: RunConfig, resources: Gpu
 def _register(config: RunConfig, data: Data, branches: dict[str, Branch], choice: PipelineTask) -> dsl.OneOf:
     """Add a register task for every candidate, and a refuse task. Only one of these tasks runs.
 
-    Return the record that this task returns. The record is a parameter and not an artifact, because KFP's local runner
-    cannot resolve a OneOf of artifacts.
+    Return the record of the task that runs. The record is a parameter and not an artifact, because KFP's local runner
+    supports `dsl.OneOf` only for parameters.
     """
     records: list[Any] = []
     for name, branch in branches.items():

@@ -91,7 +91,7 @@ def guarded(command: list[str], log: Path, environment: Mapping[str, str]) -> It
         environment: All environment variables of the command.
 
     Yields:
-        The process of the guard, which ends with the command's exit status.
+        The process of the guard. Its exit status is the exit status of the command.
     """
     with open(log, "ab") as output:
         process = subprocess.Popen(
@@ -275,7 +275,7 @@ def _remove_database(database: Path) -> None:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface on which nothing listens."""
+    """Return the number of a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return probe.getsockname()[1]

@@ -37,7 +37,7 @@ def run_graph(pipeline: BaseComponent, run_folder: Path, arguments: dict[str, An
 
 
 def _commands_of_our_steps(pipeline: BaseComponent) -> list[Any]:
-    """Return the commands of the steps whose function is in this project. The caller may change these lists."""
+    """Return the command of each step whose function is in this project. The caller may change these commands."""
     executors = pipeline.pipeline_spec.deployment_spec["executors"].values()
     commands = [executor["container"]["command"] for executor in executors]
     return [command for command in commands if step_server.STEP_PROCESS in list(command)]

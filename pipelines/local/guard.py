@@ -20,7 +20,7 @@ def main() -> int:
     """Run the command that the arguments give.
 
     Returns:
-        The exit status of the command. If a signal ended the command, it is 128 plus the number of the signal.
+        The exit status of the command, or 128 plus the number of the signal that ended the command.
     """
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
     input_closed = False

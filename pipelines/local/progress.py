@@ -54,7 +54,7 @@ class Timeline:
         steps: Name of each step -> the step.
         information: The messages about how steps understood their input.
         warnings: The warnings.
-        messages: All messages in the order in which they arrived, as people read them.
+        messages: Information and warnings together, in the order of arrival. A warning begins with "warning: ".
     """
 
     def __init__(self, started: float) -> None:
@@ -168,7 +168,10 @@ class _Messages:
 
 
 class PlainLines:
-    """A display that prints messages, and a line when a step starts, at each of its signs of life, and when it ends."""
+    """A display that prints plain lines: messages, and the state of the steps.
+
+    A step gets a line when it starts, at each sign of life, and when it ends.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -182,7 +185,7 @@ class PlainLines:
         return None
 
     def show(self, timeline: Timeline, changed: Step | None) -> None:
-        """Print new messages. Print a line if the state of the step is new, or if the step has given a sign of life."""
+        """Print new messages. Print a line if the step has a new state or has given a new sign of life."""
         self._messages.print_new(timeline)
         if changed is None or self._printed.get(changed.name) == (changed.state, changed.running):
             return

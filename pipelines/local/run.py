@@ -183,7 +183,7 @@ def _reported_failure(name: str, failure: dict[str, str], log: Path) -> Exceptio
 
 
 def _plain_lines(log: Path) -> list[str]:
-    """Return the last lines of a log that are not empty. The codes that set a terminal's colours are removed."""
+    """Return the last non-empty lines of a log, without the codes that set a terminal's colours."""
     text = COLOUR_CODE.sub("", log.read_text(encoding="utf-8", errors="replace"))
     return [line.strip() for line in text.splitlines() if line.strip()][-LINES_WITH_THE_CAUSE:]
 
@@ -191,7 +191,7 @@ def _plain_lines(log: Path) -> list[str]:
 def _failed_task(lines: list[str]) -> str:
     """Return the failed task as words for a message, such as `step "train-cnn"`. Return "" if there is none.
 
-    KFP's log names the task. We need it if a step failed before it reported its start.
+    The lines are from KFP's log. We need this log if a step failed before it reported its start.
     """
     for line in lines:
         match = FAILED_TASK.search(line)
@@ -201,7 +201,10 @@ def _failed_task(lines: list[str]) -> str:
 
 
 def _signal_number(status: int) -> int:
-    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128), or 0."""
+    """Return the number of the signal that ended the guard (status < 0) or its command (status > 128).
+
+    If no signal ended them, return 0.
+    """
     if status < 0:
         return -status
     return status - 128 if status > 128 else 0
@@ -268,7 +271,7 @@ def serve_mlflow_ui(workdir: Path, port: int, console: Console) -> None:
 
     Raises:
         InputError: The workdir has no runs yet, or the port is in use.
-        RuntimeError: A server did not start or ended.
+        RuntimeError: A server ended, or it did not start.
     """
     embedded_stack.require_runs(workdir)
     embedded_stack.require_free(port)

@@ -52,7 +52,7 @@ FORKING = multiprocessing.get_context("fork")
 
 
 def can_serve() -> bool:
-    """Return whether this machine's steps can be forks."""
+    """Return whether steps can be forks on this machine: only on Linux, and only without a GPU."""
     return sys.platform == "linux" and not any(device.exists() for device in GPU_DEVICES)
 
 
@@ -126,7 +126,7 @@ def _load_next(libraries: list[str]) -> None:
 
 
 def _run_step(request: dict, files: list[int]) -> None:
-    """Run a step with the arguments, the environment and the standard files of its client."""
+    """Run a step with the arguments, the environment, and the standard input, output and error of its client."""
     for standard, file in enumerate(files):
         os.dup2(file, standard)
     os.environ.clear()

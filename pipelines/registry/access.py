@@ -29,7 +29,7 @@ def reached(workdir: Path | None, artifacts: bool = False) -> Iterator[MlflowCli
 
     Raises:
         InputError: The workdir has no runs, or neither a workdir nor MLFLOW_TRACKING_URI is given. Or the server does
-            not answer, or does not allow this user to make a request of the `with` block.
+            not answer. Or the `with` block makes a request that the server does not allow this user to make.
     """
     with contextlib.ExitStack() as stack:
         if workdir is not None:

@@ -31,12 +31,13 @@ DELETED_SOURCE = "s3://nowhere/deleted"  # source of a model version that is cre
 
 
 def export_registry(registry: Registry, path: Path, progress: Callable[[str], None]) -> int:
-    """Write a registered model to a file. The file is complete, or it does not exist.
+    """Write a registered model to a file. The file appears only when it is complete.
 
     Args:
         registry: The registered model.
         path: The file to write.
-        progress: Function that is called with the name of each part before its export, such as "version 3".
+        progress: Function that is called before the export of each model version. The argument is a text such as
+            "version 3".
 
     Returns:
         The number of model versions.
@@ -127,9 +128,10 @@ def import_registry(path: Path, experiment: str, progress: Callable[[str], None]
 
     Args:
         path: The file.
-        experiment: Experiment for the new run of a model version, if its old run was deleted before the export. If the
-            old run was exported, the new run goes to an experiment with the name of the old run's experiment.
-        progress: Function that is called with the name of each part before it is restored, such as "version 3".
+        experiment: Name of an experiment. If the old run of a model version was deleted before the export, the new run
+            goes to this experiment. Otherwise, the new run goes to an experiment with the same name as the old run's.
+        progress: Function that is called before each model version is restored. The argument is a text such as
+            "version 3".
 
     Returns:
         The registered model's name.
@@ -196,7 +198,7 @@ def _unpack(path: Path, folder: Path) -> dict[str, Any]:
 def _restore(
     name: str, contents: dict[str, Any], folder: Path, experiment: str, progress: Callable[[str], None]
 ) -> Iterator[str]:
-    """Restore all model versions of an empty registered model. Yield the id of every new run as soon as it exists."""
+    """Restore all model versions into an empty registered model. Yield the id of every new run as soon as it exists."""
     client = mlflow_runs.client()
     entries = {entry["version"]: entry for entry in contents["versions"]}
     without_run: dict[str, Any] = {"experiment": experiment, "name": None, "metrics": {}, "params": {}, "tags": {}}
@@ -225,7 +227,10 @@ def _restore(
 
 
 def _fill_run(run_id: str, run: dict[str, Any], files: Path) -> str:
-    """Log the contents of an exported run and its model version. Return the address of the model version's files."""
+    """Fill a new run with the data of an exported run, and with the files of the exported model version.
+
+    Return the address of these files in MLflow.
+    """
     client = mlflow_runs.client()
     mlflow_runs.log_values(run_id, run["metrics"])
     mlflow_runs.log_params(run_id, run["params"])

@@ -84,7 +84,10 @@ def version_meant(model_uri: str) -> str:
 
 
 def name_and_version(model_uri: str) -> tuple[str, str]:
-    """Return the name and the number of the model version that a URI names; for any other URI, the URI and ""."""
+    """Return the name and the number from a URI in the form `models:/NAME/NUMBER`.
+
+    If the URI has another form, return the URI and "".
+    """
     match = re.fullmatch("models:/([^/@]+)/([0-9]+)", model_uri)
     return (match[1], match[2]) if match else (model_uri, "")
 
@@ -95,15 +98,15 @@ def checked_files(model_uri: str, signed_by: Path | None) -> Iterator[str]:
 
     Args:
         model_uri: Model URI of MLflow.
-        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
+        signed_by: PEM file of the public key that must verify the version's signature. None: no signature is needed.
 
     Yields:
-        The folder of a registered model version. Any other URI is yielded unchanged and is not checked, because only
-        registered versions have a digest.
+        The folder with the files of the version. If `model_uri` does not name a registered version, the function
+        yields `model_uri` and checks nothing, because only registered versions have a digest.
 
     Raises:
-        InputError: The version does not exist, or its files are not the registered files. Or `signed_by` is given, and
-            the signature is missing or wrong, or the URI does not name a registered version.
+        InputError: The version does not exist, or its files are not the registered files. With `signed_by`: the
+            signature is missing or wrong, or `model_uri` does not name a registered version.
     """
     name, version = name_and_version(model_uri)
     if not version and signed_by:
@@ -139,7 +142,7 @@ def classify(
         files: Image files.
         batch_size: Number of images sent to the model at once.
         progress: Function that is called with the number of files that were classified since the last call.
-        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
+        signed_by: PEM file of the public key that must verify the version's signature. None: no signature is needed.
 
     Raises:
         InputError: The model cannot be loaded, its files are not the registered files, or a required signature is
@@ -200,7 +203,10 @@ def write_results(answers: Iterator[Answer], path: Path) -> list[Answer]:
 
 
 def summary(answers: list[Answer], model_uri: str) -> str:
-    """Return a sentence, without a full stop, with the numbers of cracks, of files to review and of failed files."""
+    """Return a sentence without a full stop.
+
+    It says how many files have a crack, how many need review, and how many have no answer.
+    """
     cracks = sum(answer.label == "crack" for answer in answers)
     failed = sum(bool(answer.error) for answer in answers)
     thresholds = [answer.threshold for answer in answers if answer.threshold is not None]

@@ -14,7 +14,7 @@ def loaded_model(model_uri: str, workdir: Path | None, signed_by: Path | None) -
     Args:
         model_uri: Model URI of MLflow, such as `models:/crack-classifier@champion`.
         workdir: Folder of local runs. None means the MLflow server that MLFLOW_TRACKING_URI names.
-        signed_by: PEM file of the public key that must verify the version's signature. None: it needs no signature.
+        signed_by: PEM file of the public key that must verify the version's signature. None: no signature is needed.
 
     Raises:
         InputError: The URI does not name a registered version, the version's files are not the registered files, or a

@@ -106,8 +106,8 @@ class Registry:
             The new entry of the history; None if the version is already the champion.
 
         Raises:
-            InputError: There is no such version, its verdict is not "passed" and `force` is false, its files are not
-                the registered files, or a required signature is missing or wrong. Or `by` or `why` is empty or too
+            InputError: There is no such version, its files are not the registered files, or a required signature is
+                missing or wrong. Or `force` is false, and the verdict is not "passed". Or `by` or `why` is empty or too
                 long.
         """
         by = _checked("by", by)
@@ -282,8 +282,8 @@ class Registry:
 def verdict_on(version: ModelVersion) -> str:
     """Return the gate's verdict on a version.
 
-    If the verdict is "passed", but the version has not passed the check of its answers at registration, return the
-    result of this check instead.
+    At registration, the answers of the version are also checked. If the verdict is "passed", but this check was not
+    passed, return the result of the check instead.
     """
     verdict = version.tags.get(VERDICT, "unknown")
     checked = version.tags.get(CHECKED, "not checked")

@@ -41,7 +41,7 @@ def sign(digest: str, private_key: Path) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def signed_folder(name: str, number: str, signed_by: Path | None) -> Iterator[Path]:
-    """Fetch a registered model version and check it, as `version_folder` does, and check its signature.
+    """Fetch a registered model version, and check its files and its signature.
 
     A person who can write to MLflow can change the digest there. Such a person cannot make a valid signature.
 

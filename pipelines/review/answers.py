@@ -24,7 +24,7 @@ class Given:
     Attributes:
         answers: sample_id of the tile (the sha256 of its file) -> crack, no_crack, bad image or unsure.
         unanswered: sample_ids of the tiles that are in the file without an answer.
-        left_out: Texts. Each names a place in the file that gives no answer, and says why.
+        left_out: One text for each place in the file that gives no answer. The text names the place and the reason.
     """
 
     answers: dict[str, str] = field(default_factory=dict)
@@ -90,8 +90,8 @@ def tile_of(names: Iterable[str], where: str) -> str:
         if found:
             return found[-1]
     raise InputError(
-        f"{where}: {names[0] if names else ''!r} does not name a tile; use the tile's sample_id, 64 hexadecimal "
-        "characters; the file names in the folder `tiles` that `review queue` wrote contain it"
+        f"{where}: {names[0] if names else ''!r} does not name a tile; use the tile's sample_id, which has 64 "
+        "hexadecimal characters. `review queue` wrote it into the file names in its folder `tiles`"
     )
 
 

@@ -1,4 +1,4 @@
-"""Write a queue for another annotation program."""
+"""Write a queue of tiles in the format of an annotation program, such as CVAT."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ WRITERS = {"label-studio": label_studio.write, "cvat": cvat.write, "coco": coco.
 
 
 def export_queue(folder: Path, program: str, with_labels: bool = False) -> Path:
-    """Write a queue in the format of another program, into the folder of the queue.
+    """Write a queue in the format of an annotation program. The result is in the folder of the queue.
 
     Args:
         folder: The folder that `review queue` wrote.

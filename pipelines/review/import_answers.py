@@ -65,8 +65,9 @@ def import_answers(
 ) -> Imported:
     """Add the answers in a file to the list of corrections. The next ingestion applies the answers that count.
 
-    No data set version has the tiles of inspected photos. With `queue`, the answers about these tiles are also written
-    to a table in the folder of the queue. Ingestion reads this table if it is one of the sources.
+    Tiles that were cut from inspected photos are in no data set version. If `queue` is given, the answers about these
+    tiles are also written to a table in the folder of the queue. Ingestion reads the table if the table is one of the
+    sources.
 
     Args:
         store: Storage root.
@@ -120,9 +121,9 @@ def _require_known(answers: Collection[str], known: Collection[str], store: Stor
     if unknown:
         raise InputError(
             f"{len(unknown)} of the {len(answers)} tiles in {path} are in no data set version of {store.uri}, such as "
-            f"{unknown[0]}. Give the store of the queue. If they are tiles of inspected photos, give the folder of the "
-            "queue with --queue. Or remove them from the file, or keep their answers for a later ingestion with "
-            "--keep-unknown. Nothing was imported"
+            f"{unknown[0]}. Nothing was imported. Give the store of the queue. If the tiles come from inspected "
+            "photos, give the folder of the queue with --queue. Otherwise, remove these tiles from the file, or keep "
+            "their answers for a later ingestion with --keep-unknown"
         )
 
 
@@ -155,7 +156,7 @@ def _add(store: Store, entry: Entry, key: Ed25519PrivateKey | None) -> Entry:
 
 
 def checked_name(by: str) -> str:
-    """Return the name of a person without surplus spaces.
+    """Check a person's name, and return it without surplus spaces.
 
     Raises:
         InputError: The name is empty, too long, or has characters that cannot be printed.
@@ -167,9 +168,9 @@ def checked_name(by: str) -> str:
 
 
 def labels_of(store: Store, tiles: Iterable[str]) -> dict[str, str]:
-    """Return the label of each tile in the newest data set version that has the tile, as tile -> label.
+    """Return a dict: tile -> its label. The label is from the newest data set version that has the tile.
 
-    Tiles that no data set version has are not in the result.
+    A tile that is in no data set version is not in the result.
 
     Raises:
         InputError: The store has no data set version.

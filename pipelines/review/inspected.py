@@ -29,8 +29,8 @@ class InspectedTiles:
             (PHOTO@LEFT,TOP), `p_crack`, and `distance` (difference between P(crack) and the threshold in log odds). The
             smallest distance is first.
         images: sha256 of the PNG file -> content of the file.
-        missing: A text with the reason for each photo that has findings to review, but cannot be read, or was changed
-            since the inspection.
+        missing: One text for each photo that has findings to review, but cannot be used. The text names the photo and
+            the reason: the photo cannot be read, or was changed since the inspection.
     """
 
     tiles: pd.DataFrame
@@ -45,8 +45,8 @@ def cut_inspected(folder: Path) -> InspectedTiles:
         folder: The folder that `crack-pipeline inspect` wrote.
 
     Raises:
-        InputError: The folder is not the folder of an inspection, no finding needs review, or all photos with such a
-            finding are missing or were changed.
+        InputError: The folder is not the folder of an inspection, or no finding needs review. Or all photos with
+            findings to review are missing or were changed.
     """
     rows = []
     images: dict[str, bytes] = {}
@@ -75,7 +75,7 @@ def cut_inspected(folder: Path) -> InspectedTiles:
 
 
 def _records(folder: Path) -> Iterator[tuple[Path, PhotoRecord]]:
-    """Yield the path of each photo, as it was given to the inspection, and the photo's record."""
+    """Yield the path and the record of each photo. The path is the one that was given to the inspection."""
     try:
         photos = pd.read_csv(folder / PHOTOS, dtype=str, keep_default_na=False)[["photo", "sha256"]]
     except (OSError, ValueError, KeyError) as error:
@@ -113,5 +113,5 @@ def _cut(photo: Path, record: PhotoRecord, findings: list[Finding]) -> list[byte
                 bgr = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2BGR)
                 tiles.append(cv2.imencode(".png", bgr)[1].tobytes())
     except ImageError as error:
-        raise InputError(f"{photo}: {error}; inspect it again") from error
+        raise InputError(f"{photo}: {error}; inspect the photo again") from error
     return tiles

@@ -1,4 +1,4 @@
-"""Write people's answers about tiles of inspected photos to a table, which ingestion can read as a source."""
+"""Write a table of people's answers about tiles of inspected photos. Ingestion can read this table as a source."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ TABLE = "labelled.csv"
 
 
 class Labelled(NamedTuple):
-    """The table of labelled tiles, the number of tiles in it, and the number of disputed tiles, which are not in it.
+    """The table that `write_labelled` wrote, and the numbers of labelled and disputed tiles.
 
     Attributes:
         path: File of the table.
@@ -40,9 +40,9 @@ def new_tiles(folder: Path) -> pd.DataFrame:
 
 
 def write_labelled(folder: Path, standing: Standing) -> Labelled:
-    """Write a table of those tiles of inspected photos that people have labelled as crack or no_crack.
+    """Write a table of tiles of inspected photos: the tiles to which people gave the label crack or no_crack.
 
-    The columns are those of a source: path, label, and group, which is the photo.
+    The table has the columns path, label and group, as a source needs them. The group is the photo.
 
     Args:
         folder: The folder of the queue.

@@ -1,8 +1,8 @@
 """Write the page on which a person answers what tiles show. The page works offline, without a server.
 
-The label of a tile is hidden until the person answers. So is everything that hints at the label: P(crack), the reason,
-and the path, which often contains the name of the class. People who see an answer before they decide often choose the
-same answer (anchoring: Tversky & Kahneman, Science 185, 1974).
+The page hides the label of a tile until the person answers. It also hides everything that hints at the label: P(crack),
+the reason, and the path, which often contains the name of the class. People who see an answer before they decide often
+choose the same answer (anchoring: Tversky & Kahneman, Science 185, 1974).
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class AnswerFile:
         name: The name of the file.
         columns: The names of the columns.
         given: Tile -> answer. The file begins with these answers.
-        only_classes: True if people can answer only crack and no_crack. False if also unsure and bad image.
+        only_classes: True: people can answer only crack or no_crack. False: they can also answer unsure or bad image.
     """
 
     name: str
@@ -56,7 +56,7 @@ class AnswerFile:
 
 
 def page_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """Return an image, uint8 (H, W, 3), RGB, as a JPEG file in which thin cracks stay visible."""
+    """Return an image as a JPEG file in which thin cracks stay visible. The image is RGB, uint8 (H, W, 3)."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, JPEG_OPTIONS)[1].tobytes()
 
@@ -75,7 +75,7 @@ def write_page(queue_id: str, tiles: list[PageTile], path: Path) -> None:
 
 
 def show_tiles(page: Page, queue_id: str, tiles: list[PageTile], saved: AnswerFile) -> None:
-    """Append the tiles and the buttons for the answers to a page. A page can have this part only once.
+    """Append tiles to a page, with buttons to answer what each tile shows. A page can have this part only once.
 
     Args:
         page: The page.

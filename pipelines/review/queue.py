@@ -1,4 +1,4 @@
-"""Write the tiles that people should review into a folder: as images, as a table, and as a page for the answers."""
+"""Write a folder with the tiles that people should review: the images, a table, and a page for the answers."""
 
 import os
 import re
@@ -40,7 +40,8 @@ def make_queue(
 ) -> pd.DataFrame:
     """Choose the tiles that people should review, and write the folder of the queue.
 
-    The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. No incomplete folder appears.
+    The folder has `tiles/SAMPLE_ID.png` for each tile, `queue.csv` and `review.html`. The folder appears only
+    when it is complete.
 
     Args:
         store: Storage root; it has the tiles, and the answers that people gave before.
@@ -51,8 +52,9 @@ def make_queue(
         inspected: Tiles of inspected photos that can also be chosen; None if there are none.
 
     Returns:
-        The content of queue.csv: COLUMNS, and a column with the P(crack) of each candidate. If there are tiles of
-        inspected photos, another column has the P(crack) of the inspection. These tiles have no label and no split.
+        The content of queue.csv: COLUMNS, and for each candidate a column with its P(crack). If there are tiles of
+        inspected photos, another column has the P(crack) of the inspection. Tiles of inspected photos have no label and
+        no split.
 
     Raises:
         InputError: The folder exists and is not empty, no tile is left to review, or the store lacks the tiles.

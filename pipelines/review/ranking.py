@@ -3,10 +3,11 @@
 There are five reasons to put a tile into the queue, and the queue takes the next tile of each reason in turn:
 
 - People disagree about the tile.
-- The tile's label is doubted, in the sense of confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021). The
-  probability of the other class is at least the threshold of the other class. The threshold of a class is the mean of
-  the class's probability over the tiles with that label. If both classes reach their thresholds, the larger probability
-  decides. The tiles with the lowest probability of their own label are first.
+- The tile's label is doubted. We find such labels by confident learning (Northcutt, Jiang & Chuang, JAIR 70, 2021).
+  Each class has a threshold: the mean probability of the class over the tiles with this label. A label is doubted if
+  the probability of the other class reaches the threshold of the other class. If both classes reach their thresholds,
+  the label is doubted only if the other class is more probable. The tiles with the lowest probability of their own
+  label are first.
 - The tile was cut from an inspected photo, and shows a finding that needs review. The tiles with P(crack) nearest to
   the threshold are first.
 - The candidates disagree. The tiles with the largest difference in P(crack) are first.

@@ -57,8 +57,8 @@ def read_run(folder: Path) -> RunArtifacts:
     """Read the artifacts of a run.
 
     Args:
-        folder: A folder with the subfolders ingest, predict, gate and so on, or its parent folder, or a folder whose
-            subfolder `artifacts` is that parent folder.
+        folder: A folder with the artifacts of one run, in one of three forms: STEP/…, JOB/STEP/… or
+            artifacts/JOB/STEP/… (STEP is the name of a step, such as `ingest`).
 
     Raises:
         InputError: The folder has the artifacts of no run or of several runs, or the artifacts are incomplete.

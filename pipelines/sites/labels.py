@@ -67,7 +67,7 @@ def check_site(labels: dict[str, str], paths: Iterable[str], file: Path, site: s
         site: The site's name.
 
     Raises:
-        InputError: The file labels tiles that the site does not have.
+        InputError: The file contains a path that is not a tile of the site.
     """
     foreign = sorted(labels.keys() - set(paths))
     if labels and len(foreign) == len(labels):
@@ -83,7 +83,10 @@ def check_site(labels: dict[str, str], paths: Iterable[str], file: Path, site: s
 
 
 def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
-    """Return the label of each tile, int64 (tiles,), or UNKNOWN if it has none. `tiles` has the column path."""
+    """Return the label of each tile, int64 (tiles,).
+
+    A tile without a label gets UNKNOWN. `tiles` has the column path.
+    """
     found = []
     for path in tiles["path"]:
         label = class_of_label(labels[path]) if labels.get(path) else None
@@ -92,7 +95,7 @@ def labels_of(tiles: pd.DataFrame, labels: dict[str, str]) -> np.ndarray:
 
 
 def ask_for_labels(file: Path, labels: dict[str, str], paths: list[str]) -> None:
-    """Write the label file: first `labels`, then a row with an empty label for each of `paths` without a label."""
+    """Write the label file: the rows of `labels`, and then one row for each new path. A new row has no label."""
     rows = labels | {path: labels.get(path, "") for path in paths}
     with atomic_file(file) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened)

@@ -100,7 +100,10 @@ def write_page(
 
 
 def _show_next_tiles(page: Page, paths: list[str], about: PageOfSite) -> None:
-    """Append the tiles to label, with buttons. This part is always open, because its keys always work."""
+    """Append the tiles to label, with buttons.
+
+    This part cannot be closed. Its keyboard keys work everywhere on the page, so the tile must always be visible.
+    """
     page.heading(f"The next {len(paths)} tiles to label")
     page.text(HOW_TO_LABEL.format(name=about.saved.name))
     tiles = []

@@ -1,4 +1,4 @@
-"""Choose at random the tiles of a site that a person will label, and their order. This choice needs no labels.
+"""Choose at random which tiles of a site a person will label, and in which order. This choice needs no labels.
 
 The tiles are divided into three strata, and the probability that a tile is drawn depends on its stratum. Each draw has
 a weight that corrects for this. The test in sequential_test.py counts bets. A bet is one draw, or all draws from one
@@ -53,7 +53,7 @@ class Plan:
         tiles: One row for each tile: path, digest, photo, p_crack, called (true if the model calls the tile a crack),
             stratum (a position in STRATA) and weight (the weight of one draw of the tile, above 0).
         draws: One row for each draw, in order: bet (the number of the bet, from 0) and tile (a row number in `tiles`).
-            A bet is one draw with the claim "images", and all draws from one photo with the claim "photos".
+            If the claim is "images", a bet is one draw. If the claim is "photos", a bet is all draws from one photo.
     """
 
     claim: Claim
@@ -128,9 +128,10 @@ def _strata(p_crack: np.ndarray, called: np.ndarray) -> np.ndarray:
 def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
     """Return the share of the draws that each stratum should get, float64 (3,).
 
-    There are two tests: one of recall, and one of false alarms. With the returned shares, we expect the evidence of the
-    slower test to grow as fast as possible. The expected growth is computed from the model's own P(crack); see
-    `_expected`. If P(crack) is wrong, more labels are needed than expected, but the verdict is still valid.
+    There are two tests: one of recall, and one of false alarms. For each test, we compute how fast its evidence is
+    expected to grow. We choose the shares with which the slower test is as fast as possible. The expected growth is
+    computed from the model's own P(crack); see `_expected`. If P(crack) is wrong, more labels are needed than expected,
+    but the verdict is still valid.
 
     Args:
         tiles: The columns p_crack, called and stratum.
@@ -155,11 +156,11 @@ def best_allocation(tiles: pd.DataFrame, limits: Limits) -> np.ndarray:
 
 
 def _expected(tiles: pd.DataFrame, share: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Return, for each stratum, the expected share of tiles with a crack, and of tiles without: two float64 (3,).
+    """Return the expected shares of tiles with and without a crack in each stratum, two float64 (3,).
 
-    The shares are computed from P(crack). P(crack) itself may say that the model misses a limit. Then no number of
-    labels is expected to show that the limit is reached. So we reduce the expected errors, if necessary, until the
-    expected recall or specificity is halfway between its limit and 1.
+    The shares are computed from P(crack). If P(crack) itself says that the model misses a limit, no number of labels is
+    expected to show that the limit is reached. So the expected recall and the expected specificity must be at least
+    halfway between the limit and 1. If one of them is lower, we reduce the expected errors until it is halfway.
     """
     tiles_in = np.maximum(share * len(tiles), 1)
     p_crack = np.clip(tiles["p_crack"].to_numpy(), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
@@ -180,12 +181,13 @@ def _growth(drawn: np.ndarray, chance: np.ndarray, weight: np.ndarray, right: np
     """Return the expected growth of log(evidence) per draw.
 
     The evidence is the wealth of a player, who always bets the same fraction of the wealth. We take the best fraction.
+    The tested class is crack in the test of recall, and no_crack in the test of false alarms.
 
     Args:
-        drawn: float64 (3,), share of the draws of each stratum.
+        drawn: float64 (3,), share of all draws that each stratum gets.
         chance: float64 (3,), expected share of tiles of the tested class in each stratum.
         weight: float64 (3,), weight of a draw from each stratum.
-        right: bool (3,), true if the model's answer about the tiles of a stratum is the tested class.
+        right: bool (3,), true if the model answers with the tested class for the tiles of the stratum.
         limit: The limit that recall or specificity must exceed.
     """
     most_bad = _largest(weight, ~right & (weight > 0))

@@ -228,7 +228,7 @@ def _check_version(registry: Registry, version: str, path_of: dict[str, str]) ->
 
 
 def _check_same(plan: Plan, files: dict[str, Path], images: SiteImages, claim: Claim) -> None:
-    """Check that the site still has the same tiles as when they were drawn, and that the claim is the same."""
+    """Check that the tiles of the site and the claim have not changed since the plan was made."""
     planned = dict(zip(plan.tiles["path"], plan.tiles["digest"], strict=True))
     changed = sorted(planned.keys() ^ files.keys())
     for path in sorted(planned.keys() & files.keys()):

@@ -70,7 +70,10 @@ def fit_and_measure(labelled: pd.DataFrame, recall: float) -> SiteThreshold | st
 
 
 def half_of_photos(photos: pd.Series) -> dict[str, int]:
-    """Return a dict: photo -> its half, 0 or 1. Sorted by the hash of their names, photos go to the halves in turn."""
+    """Return a dict: photo -> its half, 0 or 1.
+
+    The photos are sorted by the hash of their names. Then they go to half 0 and half 1 in turn.
+    """
     ordered = sorted(photos.unique(), key=lambda photo: digest("half", photo))
     return {photo: number % 2 for number, photo in enumerate(ordered)}
 
@@ -86,7 +89,9 @@ def _log_odds(tiles: pd.DataFrame) -> np.ndarray:
 def _recalibrate(labels: np.ndarray, log_odds: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Return the slope and the shift that have the lowest weighted negative log-likelihood.
 
-    Source: Platt 1999, section 2.2. As there, the targets are not exactly 0 and 1, but slightly inside this range.
+    The target of the fit is slightly below 1 for crack, and slightly above 0 for no_crack.
+
+    Source: Platt 1999, section 2.2.
     """
     cracks = int(labels.sum())
     others = len(labels) - cracks

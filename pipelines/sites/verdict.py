@@ -24,8 +24,8 @@ class Judged:
         limit: The share must be above this limit.
         value: The estimated share. NaN if no labelled tile counts for this share.
         low, high: Ends of the share's interval after each bet, float64 (bets,); see `sequential_test.ends`.
-        above: Largest evidence, after any bet, that the share is above the limit. 1 if there are no bets.
-        below: Evidence after each bet that the share is below the limit, float64 (bets,).
+        above: Evidence that the share is above the limit: the largest value after any bet. 1 if there are no bets.
+        below: Evidence that the share is below the limit, after each bet, float64 (bets,).
     """
 
     name: str
@@ -48,7 +48,8 @@ class Verdict:
 
     Attributes:
         decision: "accept", "refuse" or "label more".
-        more: Number of tiles to label next. It is 0 for "accept" and "refuse", and if no drawn tile lacks a label.
+        more: Number of tiles to label next. 0 if the decision is "accept" or "refuse", or if every drawn tile
+            has a label.
         why: The reason, one or more sentences.
         recall, specificity: What the labels say about the two shares.
         bets: Number of bets that the verdict is based on.
@@ -152,7 +153,7 @@ def _decision(
 
 
 def _exact(plan: Plan, labels: np.ndarray, limits: Limits) -> tuple[Decision, str]:
-    """Decide if every tile of the site has a label. Then recall and the false-alarm rate are known exactly."""
+    """Decide from the exact recall and false-alarm rate. They are known if every tile of the site has a label."""
     called = plan.tiles["called"].to_numpy()
     cracks = labels == 1
     if not cracks.any() or cracks.all():

@@ -88,10 +88,10 @@ class LimitResult:
 
     Attributes:
         limit: The limit.
-        value: The value of the metric. NaN if it is undefined everywhere, or if the lowest value is unknown.
-        domain: "" if the limit is on the mean. For a limit on the lowest value: the source or surface with this value.
-            If some source or surface could not be left out, because no network could be trained without it, the lowest
-            value is unknown, and `domain` names the first such source or surface.
+        value: The mean or the lowest value of the metric. NaN if the metric is undefined everywhere. The
+            lowest value is also NaN if `Matrix.failed` is not empty, because a network is then missing.
+        domain: For a limit on the lowest value: the source or surface with this value, or the first one in
+            `Matrix.failed`. For a limit on the mean, or if the metric is undefined everywhere: "".
     """
 
     limit: TransferLimit
@@ -107,7 +107,8 @@ class LimitResult:
 def cells_of(left_out: str, domain_column: str, answers: Predictions, calibration: Calibration) -> list[Cell]:
     """Return a network's metrics on each source or surface.
 
-    All tiles of the left-out source or surface are used. Of the others, only the tiles of the test split are used.
+    All tiles of the left-out source or surface are used. Of every other source or surface, only the tiles
+    of the test split are used.
 
     Args:
         left_out: The source or surface that the network was trained without. Its tiles are the robustness split.
@@ -157,8 +158,8 @@ def everything_cracked(crack_share: float) -> dict[str, float]:
 def check_limits(matrix: Matrix, limits: Iterable[TransferLimit]) -> list[LimitResult]:
     """Return the result of each limit.
 
-    A source or surface does not count if its metric is undefined. If no network could be trained without some source or
-    surface, the lowest value is unknown. A limit on the lowest value is then not reached.
+    A source or surface does not count if its metric is undefined. If `matrix.failed` is not empty, a network is
+    missing, so the lowest value is unknown. A limit on the lowest value is then not reached.
     """
     results = []
     for limit in limits:

@@ -26,7 +26,7 @@ def write_page(matrix: Matrix, results: Sequence[LimitResult], candidate: str, p
 
     Args:
         matrix: The metrics of all networks.
-        results: For each limit, the measured value that is compared with it.
+        results: The limits, each with the measured value that is compared with the limit.
         candidate: Name of the candidate that was trained.
         path: File to write, HTML.
     """

@@ -51,7 +51,7 @@ def transfer(config: RunConfig, folder: Path, progress: Callable[[str], None]) -
         config: The parameters. `transfer.each` says whether sources or surfaces are left out. The left-out source or
             surface replaces the value of `split.robustness`.
         folder: Folder for the files of this call.
-        progress: Function that is called with a text before each piece of work, such as "without wall (2 of 3)".
+        progress: Function that is called before each piece of work, with a text such as "without wall (2 of 3)".
 
     Raises:
         InputError: The data have fewer than two sources (or surfaces). Or no network could be trained, because a step

@@ -1,15 +1,16 @@
-"""How much each part of prod.yaml's recipe is worth: the same training with one part changed, over several seeds.
+"""What each part of prod.yaml's recipe is worth: we change one part of the training, and train with several seeds.
 
     python tests/bench/ablate_recipe.py TILES --photo '^([A-Z]+[0-9]+)' [--start FOLDER]
 
-TILES holds `crack/` and `no_crack/`, or `Positive/` and `Negative/`, as JPEG. Without `--photo`, it must not contain
-near duplicates. Each seed gives another random split of the photos into train, val and test, another head and another
-order of the tiles. Within a seed these are the same for every variant, so a variant is judged by its difference from
-the unchanged recipe. Train and val get cracks in SDNET2018's share; test keeps all tiles.
+TILES holds `crack/` and `no_crack/`, or `Positive/` and `Negative/`, as JPEG. Without `--photo`, TILES must not
+contain near duplicates. Each seed gives another random split of the photos into train, val and test, another head and
+another order of the tiles. All variants with one seed have the same split, head and order, so a variant is judged by
+its difference from the unchanged recipe. In train and val, at most 15 % of the tiles are cracks, as in SDNET2018.
+Test keeps all tiles.
 
-Small networks are trained in place of those of prod.yaml. If ImageNet's weights cannot be downloaded, a first call on
-other tiles with `--save FOLDER` makes weights to start from. Results that are already in the output file are not
-computed again, so a call that was stopped can continue.
+We train small networks instead of those in prod.yaml. If ImageNet's weights cannot be downloaded, train on other tiles
+first: `--save FOLDER` saves weights, and `--start FOLDER` starts the next call from them. Results that are already in
+the output file are not computed again, so a call that was stopped can continue.
 """
 
 import argparse
@@ -77,7 +78,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def read_tiles(folder: Path, photo: str | None, version: Path) -> pd.DataFrame:
-    """Pack a folder's tiles into shards under `version`; return manifest rows with the photo of each tile."""
+    """Pack a folder's tiles into shards in the folder `version`; return manifest rows with the photo of each tile."""
     paths = sorted(path for name in LABELS for path in folder.glob(f"{name}/*.jpg"))
     names = [f"{path.parent.name}-{path.name}" for path in paths]
 
@@ -92,7 +93,7 @@ def read_tiles(folder: Path, photo: str | None, version: Path) -> pd.DataFrame:
 
 
 def split(rows: pd.DataFrame, seed: int) -> dict[str, pd.DataFrame]:
-    """Split the photos at random. In val and train, remove random cracks until their share is `SHARE_OF_CRACKS`."""
+    """Split the photos at random. In val and train, remove random cracks until at most 15 % of the tiles are cracks."""
     rng = np.random.default_rng(seed)
     photos = rng.permutation(rows["photo"].unique())
     ends = (np.array([TEST_SHARE, TEST_SHARE + VAL_SHARE]) * len(photos)).astype(int)

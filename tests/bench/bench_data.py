@@ -3,9 +3,10 @@
     make bench-data             # 1,000 and 10,000 drawn tiles
     make bench-data FULL=1      # and 100,000: five minutes on two cores, 8 GB of disk
 
-Real tiles come from the CCIC folder beside the checkout (`../shared/data/ccic`), or from --real; without them that part
-is skipped. The programs that are compared take turns in one run, and the median counts. Each ingestion runs in its own
-process. The start of the process is not counted; the peak of its memory is.
+Real tiles come from the CCIC folder beside the checkout (`../shared/data/ccic`), or from --real. Without real tiles,
+their part of the table is skipped. In one run, our code and the other programs take turns, and the table shows the
+median. Each ingestion runs in its own process. Its seconds begin after the process has started. Its peak memory is
+that of the whole process.
 """
 
 import argparse
@@ -50,7 +51,7 @@ def ingest(data: Path | str, store: str) -> dict[str, Any]:
 
 
 def ingest_here(data: str, store: str) -> None:
-    """The work of that process: a first, small ingestion loads the libraries, and the second one is timed."""
+    """Ingest in this process, and print the measurements. Before that, a small ingestion loads the libraries."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = Path(scratch, "manifest"), Path(scratch, "page")
         ingest_dataset("synthetic://?images=80&size=64", *paths, IngestConfig(store=f"{store}-warm", min_images=5))
@@ -112,7 +113,7 @@ def measure_duplicates(real: Path, scratch: Path) -> None:
 
 
 def measure_real(real: Path, scratch: Path) -> None:
-    """Ingestion compared with `rclone copy` up; fetch compared with boto3 and `rclone copy` down."""
+    """Compare ingestion with an upload by `rclone copy`, and fetch with downloads by boto3 and `rclone copy`."""
     times: dict[str, list[float]] = defaultdict(list)
     loose = Store("s3://crack/loose-0")
     for turn in range(TURNS):
@@ -148,10 +149,11 @@ def draw(folder: Path, first: int, last: int, pixels: int) -> None:
 
 
 def measure_scale(sizes: list[int], pixels: int, scratch: Path) -> None:
-    """Speed and memory by the number of tiles; then of an unchanged source, and of one that grew a little.
+    """Measure speed and memory for each number of tiles, then with an unchanged source, then with 1 % new tiles.
 
     The processor time for each tile, over all threads, shows how the cost grows, even on a machine that others use too.
-    The speed of the tiles beyond the smaller size does not contain the fixed cost of an ingestion.
+    An ingestion has a fixed cost. To remove it, we compare two sizes: the row "those beyond 1000" divides the
+    additional tiles by the additional seconds.
     """
     speeds: dict[int, float] = {}
     before = 0, 0.0

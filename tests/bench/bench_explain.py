@@ -1,14 +1,15 @@
 """Seconds of KernelSHAP: our batches compared with shap's KernelExplainer, which calls the network per coalition.
 
-Seconds are wall-clock, on the same threads for all. Three ratios show where the gain comes from:
+Seconds are wall-clock. All measurements use the same number of threads. Three ratios show where the gain comes
+from:
 
 - batches alone (fp32, the precision of the single calls),
-- batches in the precision that the explain step uses here,
+- batches in the precision that the explain step uses on this device,
 - the ceiling: the network's arithmetic at the speed of the device's own matrix product in that precision.
 
-Then the values are compared with those of the naive way for the same coalitions. The sampling error, which is what
-another draw of the coalitions changes, is printed for comparison. For this, the last layer learns to recognise
-synthetic cracks, because the answers of random weights hardly differ from image to image.
+Then our values are compared with those of KernelExplainer for the same coalitions. For comparison, the sampling error
+is printed: the difference between two draws of coalitions. Before we compare values, the last layer learns to recognise
+synthetic cracks, because a network with random weights gives nearly the same answer to every image.
 
 Usage: python tests/bench/bench_explain.py
 """
@@ -38,7 +39,7 @@ FEWER = 32  # the cost grows with their number
 
 
 def main() -> None:
-    """Print each network's seconds and the differences between its values, as soon as they are known."""
+    """For each network, print the seconds of every way and the differences between the values of the ways."""
     device = pick_device()
     precision = pick_precision("auto", device)
     print(f"KernelSHAP of one image, {COALITIONS} coalitions, {device}, {torch.get_num_threads()} threads")
@@ -73,7 +74,7 @@ class Bench:
         self.regions = find_regions(network, self.image, REGIONS)
 
     def seconds(self, coalitions: int) -> tuple[list[float], list[np.ndarray]]:
-        """Seconds (naive, batched fp32, batched, ceiling) for COALITIONS, scaled from `coalitions`; the three maps."""
+        """Return seconds for COALITIONS (naive, batched fp32, batched, ceiling), and the maps of the first three."""
         self.network.to(memory_format=torch.contiguous_format)
         naive, naive_seconds = _timed(lambda: self.once_per_coalition(coalitions))
         self.network.to(memory_format=torch.channels_last)
@@ -124,12 +125,12 @@ def learn_head(network: Network) -> None:
 
 
 def _distance(values: np.ndarray, others: np.ndarray) -> float:
-    """Root mean square of the difference, as a share of the root mean square of `others`."""
+    """Return the root mean square of the difference, divided by the root mean square of `others`."""
     return float(np.sqrt(((values - others) ** 2).mean() / (others**2).mean()))
 
 
 def _matmul_gigaflops(device: torch.device) -> float:
-    """10^9 operations a second of a large matrix product in the precision that explain takes."""
+    """Return 10^9 operations per second of a large matrix product, in the precision of the explain step."""
     kind = torch.bfloat16 if pick_precision("auto", device.type) == "bf16" else torch.float32
     side = 8192 if device.type == "cuda" else 1024
     square = torch.rand(side, side, device=device, dtype=kind)

@@ -1,16 +1,18 @@
 """Speed and memory of an inspection, compared with a plain loop over tiles and with the network alone.
 
-The network is a ResNet-18 at 128 px with random weights. A drawn photo is inspected in three ways, on the same threads:
+The network is a ResNet-18 at 128 px with random weights. We time three ways on one drawn photo, all
+with the same number of threads:
 
 - an inspection: decoding, tiles, answers with novelty, findings, overlays, close-ups and tables,
 - a plain loop: each tile is cut, sent through the network, and described for its novelty, one after the other,
-- the ceiling: the network on one fixed batch, which is in memory, as often as there are tiles.
+- the ceiling: the network answers one batch in memory again and again, until it has answered as many
+  tiles as the photo has.
 
-The three take turns, so another program on the machine slows all of them down. The ratios are the medians of the
-rounds, once of the time and once of the processor time, which other programs hardly change.
+The three take turns, so another program on the machine slows all of them down. A ratio is computed in every round,
+and we print the median. There are ratios of time, and ratios of processor time, which other programs hardly change.
 
-Then a process of its own inspects one photo of 100 megapixels in each form, and tells its peak memory: a GeoTIFF in
-tiles, a TIFF in strips, and a JPEG. There the network is tiny, because the network does not change the peak.
+Then we write three photos of 100 megapixels: a GeoTIFF in tiles, a TIFF in strips, and a JPEG. A separate process
+inspects each photo and prints its peak memory. This network is tiny, because the network does not change the peak.
 
     make bench-inspect, or: python -m tests.bench.bench_inspect [--width 4000] [--height 3000] [--rounds 3]
 """
@@ -53,7 +55,7 @@ LARGE_FORMS = ("tiled.tif", "strips.tif", "whole.jpg")
 
 
 class Spent(NamedTuple):
-    """Seconds, and seconds of the processors."""
+    """Seconds of wall-clock time, and of processor time."""
 
     wall: float
     processor: float
@@ -133,7 +135,7 @@ def _answer_alone(model: Model, tile: CutTile) -> None:
 
 
 def _network_alone(model: Model, tiles: int) -> None:
-    """Let the network answer at least this number of tiles; the last batch is whole."""
+    """Let the network answer this number of tiles, rounded up to whole batches."""
     device = model.network.mean.device
     size = BATCH_SIZE[device.type]
     batch = torch.zeros(size, SIDE, SIDE, 3, dtype=torch.uint8, device=device).permute(0, 3, 1, 2)
@@ -145,7 +147,7 @@ def _network_alone(model: Model, tiles: int) -> None:
 
 
 def print_large(path: Path) -> None:
-    """Write a large photo by parts, and let a process of its own inspect it."""
+    """Write a large photo part by part, and inspect it in a separate process."""
     write_large(path)
     command = [sys.executable, "-m", "tests.bench.bench_inspect", "--large", str(path)]
     subprocess.run(command, check=True)

@@ -11,9 +11,10 @@ One run measures four things on one machine, at one precision and in channels_la
 
 (a) and (c) clip long gradients, as timm's script does with `--clip-grad`; (b) and (d) do not.
 
-The contestants take short turns in rounds, each round in another order. While one has its turn, the workers of another
-decode batches. A turn's clock therefore starts only after these batches are used up. The results are ratios within a
-round, because other work on the machine affects all turns of a round alike: their median with its 95 % interval.
+The contestants take short turns in rounds, each round in another order. While a contestant waits for its turn, its
+workers still decode batches. The clock of a turn starts only after these batches are used up. The results are ratios
+within a round, because other work on the machine affects all turns of a round alike. We print the median of the ratios
+with its 95 % interval.
 
 Before that, it measures decoding and augmenting alone, ours and timm's. This shows how many processors a device of a
 given speed needs.
@@ -64,7 +65,7 @@ TILE_SIZE = 256  # pixels, as in SDNET2018
 
 
 def draw_tiles(folder: Path, count: int) -> pd.DataFrame:
-    """Write `count` tiles as shards, and as files in one folder per class; return manifest rows. Drawn tiles repeat."""
+    """Write `count` tiles as shards, and as files in class folders; return manifest rows. DRAWN_TILES tiles differ."""
     drawn = []
     for tile in draw_dataset(DRAWN_TILES, seed=1, size=TILE_SIZE):
         jpeg = cv2.imencode(".jpg", cv2.cvtColor(tile.image, cv2.COLOR_RGB2BGR))[1].tobytes()
@@ -154,7 +155,7 @@ class Contest:
         self._step(self.plain.backbone, images, labels, self.loop.config.clip_norm)
 
     def turn(self, name: str, steps: int) -> float:
-        """Return the tiles per second of some steps, after others that are not measured."""
+        """Take some steps to warm up, then measure `steps` steps. Return the tiles per second of the measured steps."""
         freeze(self.plain, "head_only" if name == "head_only" else "full")
         set_training(self.plain)
         step = getattr(self, name)
@@ -246,7 +247,7 @@ def bench(architecture: str, plan: Plan, minutes: float) -> None:
 def bench_decoding(size: int, rounds: int = 40, images: int = 32) -> None:
     """Print how many tiles one process decodes and augments per second of processor time, without a network.
 
-    Processor time, because other work on the machine does not count in it.
+    We measure processor time, because it does not contain the other work on the machine.
     """
     with tempfile.TemporaryDirectory() as scratch:
         rows = draw_tiles(Path(scratch), DRAWN_TILES)

@@ -1,8 +1,7 @@
-"""Does an inspection of 200 photos that is killed again and again end as if nothing had happened?
+"""We kill an inspection of 200 photos again and again. Does it end as if nothing had happened?
 
-A process that inspects small photos is killed by SIGKILL at random moments and started again. A record of a finished
-photo must never be written again, and the tables must be those of an inspection that nobody disturbed. Exit status 1 if
-this fails.
+SIGKILL ends the inspection at random moments, and we start it again. The record of a finished photo must never be
+written twice. The tables must be the same as those of an undisturbed inspection. The exit status is 1 if this fails.
 
     make chaos, or: python tests/chaos/chaos_inspections.py [--photos 200] [--kills 20]
 """

@@ -1,9 +1,9 @@
-"""Does a run that is killed at any moment end as if nothing had happened? A table, and exit status 1 if one does not.
+"""We kill runs at random moments. Do they end as if nothing had happened? If not, the exit status is 1.
 
-Runs of one small pipeline, and registrations and promotions of its model, are ended by SIGKILL, SIGTERM or Ctrl-C at
-random moments and started again. In the end, each workdir must have the data set, splits and weights of a run that
-nobody disturbed, and a registry with one version that is whole. A command that fails before it is killed, or after a
-kill, is wrong too.
+SIGKILL, SIGTERM or Ctrl-C ends runs of one small pipeline, and registrations and promotions of its model. Then we start
+them again. In the end, each workdir must have the same data set, splits and weights as an undisturbed run. Its registry
+must have one model version, and this version must be whole. A command must not fail before we kill it, and the next
+command must not fail either. A table shows what was wrong.
 
 The default is 50 kills. The estimate for a machine with two free cores is 40 minutes. Smaller numbers take less time.
 
@@ -58,7 +58,7 @@ def start(arguments: list[str]) -> subprocess.Popen:
 
 
 def killed(process: subprocess.Popen, seconds: float, kind: int, outcome: Counter) -> bool:
-    """End a command after so many seconds. Return false, and count a failure, if it ended by itself before."""
+    """Kill a command after some seconds, and return true. If it has ended before, return false; an error is counted."""
     with suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
     if process.poll() is not None:
@@ -80,7 +80,7 @@ def finished(process: subprocess.Popen, outcome: Counter) -> float:
 
 
 def newest_run(workdir: Path, earlier: set[Path]) -> dict[str, str]:
-    """Return the state of each step of a run that is not one of the earlier runs: running, done or failed."""
+    """Return the state of each step of the run that is not in `earlier`: running, done or failed."""
     timeline = Timeline(0)
     for path in (workdir / "runs").glob(f"*/{EVENTS}"):
         if path.parent not in earlier:
@@ -113,7 +113,7 @@ def result(workdir: Path) -> dict[str, str]:
 
 
 def check(workdir: Path, expected: dict[str, str], outcome: Counter) -> None:
-    """Count what is not as after a run that nobody disturbed."""
+    """Count the differences between this workdir and the workdir of an undisturbed run."""
     outcome["results that differ"] += result(workdir) != expected
     client = MlflowClient(tracking_uri(workdir))
     versions = client.search_model_versions(f"name = '{MODEL}'")
@@ -132,7 +132,7 @@ def check(workdir: Path, expected: dict[str, str], outcome: Counter) -> None:
 def fresh_runs(workdir: Path, kills: int, expected: dict[str, str], rng: random.Random) -> tuple[int, Counter]:
     """Kill the first run of a fresh workdir, again and again, and check the run after the last kill.
 
-    What a killed run left must not disturb the next run: it gets at least to its first step.
+    The files of a killed run must not disturb the next run. After each kill, a new run must reach the step ingest.
     """
     outcome: Counter = Counter()
     hits = 0
@@ -150,7 +150,7 @@ def fresh_runs(workdir: Path, kills: int, expected: dict[str, str], rng: random.
 def chain(
     workdir: Path, kills: int, longest: float, expected: dict[str, str], rng: random.Random
 ) -> tuple[int, Counter]:
-    """Kill a run in a workdir so many times, let it end, and check. Return the number of kills that hit a run."""
+    """Start and kill a run `kills` times, let one more run end, and check it. Return how many runs were killed."""
     outcome: Counter = Counter()
     hits = 0
     for _ in range(kills):
@@ -161,7 +161,7 @@ def chain(
 
 
 def registrations(workdir: Path, count: int, expected: dict[str, str], rng: random.Random) -> tuple[int, Counter]:
-    """Kill runs of which only the registration is left to do, at random moments of it."""
+    """Kill runs at random moments of their step register. Their earlier steps are reused."""
     outcome: Counter = Counter()
     hits = 0
     longest = json.loads((workdir / "summary.json").read_text())["seconds"]["register"]["work"]

@@ -1,8 +1,9 @@
-"""Do simultaneous promotions and registrations lose anything? A table, and exit status 1 where one does.
+"""Do simultaneous promotions and registrations lose anything? If so, the exit status is 1.
 
-Each round, three people promote different versions on one MLflow server at the same moment, or two attempts of one job
-register the same model. After each round, the history has every promotion and the alias follows its last entry; the
-registry has one more version, whole and checked, and it is the challenger.
+In some rounds, three people promote different versions on one MLflow server at the same moment. After such a round, the
+history must have every promotion, and the alias must name the version of the last entry. In other rounds, two attempts
+of one job register the same model. After such a round, the registry must have one more version, and this version must
+be whole, checked, and the challenger. A table shows what was wrong.
 
     make chaos, or: python tests/chaos/chaos_races.py [--rounds 100]
 """

@@ -1,11 +1,12 @@
-"""Does a store that fails or lies ever lead to a wrong success? A table, and exit status 1 if it does.
+"""Does a store that fails or lies ever lead to a wrong success? If so, the exit status is 1.
 
     make chaos, or: python tests/chaos/chaos_store.py [--runs 200] [--seed 1] [--only ingest]
 
-A real S3 server stands behind another one that fails: 503, resets, 5 s delays, cut and shortened bodies, bodies with
-another byte, lost writes and deletions, expired credentials, a wrong clock. In some runs, an object on the server's
-disk also gets another byte. Every run must end right, which is checked without the failing server, or with an
-`InputError` that names the cause. `--seed` repeats the faults of an earlier call, apart from the order of requests.
+A failing server passes requests on to a real S3 server. Its faults are 503, resets, 5 s delays, cut and shortened
+bodies, bodies with a changed byte, lost writes and deletions, expired credentials, and a wrong clock. In some runs, we
+also change a byte of an object on the disk of the real server. A run may end with an `InputError` that names the cause.
+If a run ends without an error, its result must be right; we check the result on the real server. `--seed` repeats the
+faults of an earlier call, if the requests come in the same order. A table shows how the runs ended.
 """
 
 import argparse
@@ -67,7 +68,7 @@ class Scene:
 
     Attributes:
         server: The failing server.
-        direct: Address of the server behind it.
+        direct: Address of the real server.
         disk: Folder of the bucket on this machine.
         folder: Empty folder of the run.
         uri: Storage root of the run.
@@ -83,7 +84,7 @@ class Scene:
 
     @contextmanager
     def faults(self) -> Iterator[None]:
-        """Fail inside the block. Outside of it, the environment reaches the server itself."""
+        """Inside the block, the environment names the failing server. Outside, it names the real server."""
         one = self.rng.choice(tuple(FAULTS))
         chosen = (one,) if self.rng.random() < 0.5 else tuple(FAULTS)
         share = LATE_SHARE if chosen == ("late",) else self.rng.uniform(*SHARES_OF_REQUESTS)
@@ -96,7 +97,7 @@ class Scene:
             os.environ[ENDPOINT] = self.direct
 
     def rot(self, prefix: str) -> None:
-        """In one of three runs, change a byte of one of the stored objects under a prefix, on the disk."""
+        """In one of three runs, change one byte of a stored object. The change is made on the disk, under a prefix."""
         files = sorted(path for path in (self.disk / prefix).rglob("*") if path.is_file() and path.stat().st_size)
         if self.rng.random() < 1 / 3:
             path = self.rng.choice(files)
@@ -270,7 +271,7 @@ def outcome_of(run: Callable[[Scene], None], scene: Scene) -> tuple[str, str]:
 
 
 def leave_out_pauses() -> None:
-    """Let retries follow at once, so that hundreds of runs take minutes."""
+    """Retry without pauses, so that hundreds of runs take only minutes."""
     no_pause: Any = SimpleNamespace(sleep=lambda seconds: None)
     tenacity.nap.time = botocore.endpoint.time = no_pause
 

@@ -16,7 +16,7 @@ KFP_NAMESPACE = "kubeflow"
 
 
 def install(proof: Proof) -> str:
-    """Make the namespace, its Secrets and everything of the kind overlay, and reach it from this machine."""
+    """Create the namespace, its Secrets and all objects of the overlay `kind`. Forward the ports to this machine."""
     if not proof.single_user:
         proof.kubectl("create", "namespace", proof.namespace)
     _make_secrets(proof)
@@ -153,7 +153,7 @@ REACHED = {
 
 
 def network_policies(proof: Proof) -> str:
-    """Try every place from a step's pod and from another pod."""
+    """Try to reach every place from a step's pod and from another pod, and compare with what is allowed."""
     if proof.single_user:
         return "not in single-user mode: the namespace is KFP's"
     wrong = []
@@ -170,7 +170,7 @@ def network_policies(proof: Proof) -> str:
 
 
 def _probe(proof: Proof, label: str) -> dict[str, bool]:
-    """Return which places a pod with a label reaches."""
+    """Start a pod with a label. Return for each place whether the pod reaches it."""
     code = textwrap.dedent(f"""
         import json, socket, time
         time.sleep(10)  # until the policies are in force for this pod

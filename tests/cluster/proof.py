@@ -96,7 +96,7 @@ class Proof:
         )
 
     def params(self, name: str, change: Callable[[dict], None] | None = None) -> str:
-        """Write kind.yaml with a change into a file of this proof; return its path."""
+        """Write a changed copy of kind.yaml into the folder of this proof; return the path of the copy."""
         parameters = yaml.safe_load(KIND_PARAMS.read_text())
         if change:
             change(parameters)
@@ -145,11 +145,11 @@ class Ended:
     output: str
 
     def must(self, status: int, *words: str) -> str:
-        """Return the output's last line, or raise if the command ended in another way.
+        """Return the output's last line. Raise `FailedError` if the status or the output is not the expected one.
 
         Args:
-            status: The exit status that it must have.
-            words: What its output must contain.
+            status: The expected exit status.
+            words: Texts that the output must contain.
         """
         missing = [word for word in words if word not in self.output]
         if self.status != status or missing:

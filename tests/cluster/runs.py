@@ -50,7 +50,7 @@ def _status_size(proof: Proof) -> str:
 
 
 def _mlflow_states(proof: Proof) -> list[str]:
-    """Return the states of all runs in MLflow, asked in another process, because MLflow keeps its settings."""
+    """Return the states of all runs in MLflow. We ask in another process, because MLflow keeps its settings."""
     code = (
         "from mlflow.tracking import MlflowClient\nclient = MlflowClient()\n"
         "places = [one.experiment_id for one in client.search_experiments()]\n"
@@ -87,7 +87,7 @@ def fail(proof: Proof) -> str:
 
 
 def stop(proof: Proof) -> str:
-    """A run that a person stops is reported as stopped. Argo may also end its step notify, before its message."""
+    """A run that a person stops is reported as stopped. Argo may end the step notify before it sends the message."""
     proof.crack("submit", "kind", "--allow-tags", "--again", "-p", "seed=3").must(0)
     time.sleep(20)
     proof.crack("runs", "stop", "kind", "latest").must(0)

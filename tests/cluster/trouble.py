@@ -61,7 +61,7 @@ def _remove_once_training(proof: Proof, run: subprocess.Popen, candidate: str, t
 
 
 def _steps_done(proof: Proof, pod: str) -> int:
-    """Return the last step that a training's log shows: of a validation, or of a checkpoint."""
+    """Return the highest step number in a training's log, or 0. Lines about validations and checkpoints have one."""
     log = proof.kubectl("logs", pod, "--container", "main", "--tail", "50", check=False)
     return max(map(int, re.findall(r"\bstep (\d+)", log)), default=0)
 

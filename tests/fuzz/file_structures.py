@@ -1,4 +1,4 @@
-"""Damage the structure of image files: directories, blocks, chunks and boxes stay readable, and are wrong.
+"""Damage the structure of image files: directories, blocks, chunks and boxes can still be read, but are wrong.
 
 Each function takes the content of a file and returns it with one damage. The damages are those that programs make and
 attackers choose: wrong lengths, offsets, counts, types and sizes, and parts that are missing, doubled or swapped.
@@ -20,7 +20,7 @@ Parts = list[bytes]
 
 
 def damage_structure(data: bytes, rng: random.Random) -> bytes:
-    """Return the file with one damage of its structure, whatever its kind."""
+    """Return the file with one damage of its structure. The file may be of any kind."""
     if data.startswith(b"\x89PNG"):
         return data[:PNG_START] + b"".join(_damaged_parts(_png_chunks(data), rng, _damaged_png_chunk))
     if data.startswith(b"\xff\xd8"):
@@ -72,7 +72,7 @@ def _png_chunks(data: bytes) -> Parts:
 
 
 def _damaged_png_chunk(chunk: bytes, rng: random.Random) -> bytes:
-    """Change the length, the type or the content. Most checksums fit the changed content."""
+    """Change the length, the type or the content of a chunk. Nine times in ten, a new checksum fits the change."""
     length, kind, content = chunk[:4], chunk[4:8], chunk[8:-4]
     way = rng.choice(["length", "kind", "content", "content"])
     if way == "length":
@@ -147,7 +147,7 @@ def _damaged_segment(segment: bytes, rng: random.Random) -> bytes:
 
 
 def _damaged_tiff(data: bytes, start: int, rng: random.Random) -> bytes:
-    """Change a directory of a TIFF: the number of its entries, one field of an entry, or the place of the next one."""
+    """Change a directory of a TIFF: its number of entries, a field of an entry, or the offset of the next directory."""
     order, is_big = ("<" if data[:2] == b"II" else ">"), b"+" in data[2:4]
     place_format, entry_bytes, count_bytes = ("Q", 20, 8) if is_big else ("I", 12, 2)
     place = struct.unpack_from(order + place_format, data, 8 if is_big else 4)[0]

@@ -7,11 +7,11 @@ damages of the structure (`file_structures.py`). A quarter of the files are also
 
 - nothing crashes, and no file takes more than 5 seconds of CPU time;
 - every refusal has a reason;
-- an accepted image has the size in its header, and keeps the limits of its size;
+- an accepted image has the size that its header says, and this size is within the limits;
 - animations, a TIFF whose first image is a thumbnail, and a TIFF with masked pixels are refused under any name, and
   also if their end is missing;
 - undamaged content is accepted under any name, and foreign bytes are refused;
-- a PNG, whose chunks have checksums, shows the same pixels, or is refused;
+- a PNG has checksums: unless its structure is damaged, it shows the same pixels, or is refused;
 - an image whose end is missing is refused, or shows the same pixels;
 - of the baseline JPEGs with noise, at least 9 in 10 are refused, or show the same pixels.
 
@@ -147,7 +147,7 @@ def animated(kind: str) -> Callable[[Image.Image], bytes]:
 
 
 def tiff16(tile: Image.Image) -> bytes:
-    """Colours of 12 bits in 16."""
+    """A TIFF with 16 bits per sample, of which 12 are used."""
     buffer = BytesIO()
     tifffile.imwrite(buffer, np.asarray(tile).astype(np.uint16) * 16, photometric="rgb", compression="zlib")
     return buffer.getvalue()
@@ -226,7 +226,7 @@ def pixels_of(data: bytes) -> np.ndarray:
 
 
 def damaged(data: bytes, way: str, rng: random.Random) -> bytes:
-    """The bytes with one damage. Only the way "name" leaves them as they are."""
+    """Return the bytes with one damage. With the way "name", return the bytes unchanged."""
     if way == "structure":
         return damage_structure(data, rng)
 

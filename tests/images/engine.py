@@ -64,7 +64,7 @@ class Engine:
             self._call("rm", "--force", name)
 
     def inspect(self, template: str) -> str:
-        """Return a field of the image's description, given as a Go template of the engine."""
+        """Return what the engine says about the container image. `template` is a Go template for the wanted field."""
         return self._call("image", "inspect", "--format", template, self.image).stdout.strip()
 
     def _start(self, arguments: list[str], network: str, environment: Mapping[str, str], mounts: list[str]) -> str:

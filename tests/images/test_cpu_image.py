@@ -48,7 +48,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def cluster(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """An S3 server and MLflow with passwords in a network with loopback only: its name, and a step's environment."""
+    """Run S3 and MLflow with passwords, with loopback only. Yield the network's name and a step's environment."""
     folder = tmp_path_factory.mktemp("servers")
     for name in ("s3", "s3/crack", "mlflow"):
         (folder / name).mkdir()
@@ -154,7 +154,7 @@ MlflowClient().create_model_version("crack-classifier", "s3://crack/model")
 
 
 def test_the_drift_check_s_step_works_too(engine, cluster, ended, tmp_path):
-    """Production images look like the training's; the champion is only a name in the registry."""
+    """Production images have the profile of the training images. The champion is a version without files."""
     network, environment = cluster
     trained, _ = ended
     (tmp_path / "params.yaml").write_text(PARAMS)

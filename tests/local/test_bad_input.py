@@ -108,7 +108,7 @@ def test_wrong_data_stops_the_run_with_one_message(tmp_path, ghostscript, monkey
         (["--data", "/nowhere/tiles"], "/nowhere/tiles does not exist"),
         (["--params", "nowhere.yaml"], "parameter file nowhere.yaml does not exist"),
         (["--params", "pipelines/params"], "parameter file pipelines/params is a folder; give a YAML file"),
-        (["--data", ",,,"], '--data ",,,": data_uri: it does not name a source'),
+        (["--data", ",,,"], "--data \",,,\": data_uri: ',,,' contains no source"),
         (["--set", "cache=/big/disk"], '--set "cache=/big/disk": a local run keeps its cache in the workdir'),
     ],
     ids=[

@@ -149,7 +149,7 @@ def test_a_wrong_workdir_is_reported_and_no_new_one_is_left(arguments, message, 
 
 @pytest.fixture
 def folder(here: Path) -> Path:
-    """A data set of two classes, which is also a folder of YOLO. Each class has a subfolder with more tiles."""
+    """A data set of two classes, which `review import` reads as YOLO. Each class has a subfolder with more tiles."""
     for name in ("crack", "no_crack"):
         (here / "set" / name / "more").mkdir(parents=True)
         for number in range(3):

@@ -1,7 +1,7 @@
 """Apply a MutatingAdmissionPolicy to a pod as the API server does. Only features that manifests/ uses are supported.
 
-Expressions are evaluated by another implementation of CEL than the API server's. Patches are merged by the API's
-schema: it says which fields exist, which lists are maps, and what is atomic and so cannot be patched.
+We evaluate expressions with celpy, which is not the CEL of the API server. Patches are merged by the API's schema: it
+says which fields exist, which lists are maps, and what is atomic and so cannot be patched.
 """
 
 import copy
@@ -25,10 +25,10 @@ class RefusedError(Exception):
 def admitted(
     policy: dict[str, Any], pod: dict[str, Any], params: dict[str, Any] | None, version: str
 ) -> dict[str, Any]:
-    """Return a new pod after a policy; the pod is unchanged if the policy does not match it.
+    """Apply a policy to a new pod and return the result. If the policy does not match the pod, return it unchanged.
 
     Args:
-        policy: A MutatingAdmissionPolicy whose binding denies if its parameter is not found.
+        policy: A MutatingAdmissionPolicy. Its binding refuses the pod if the parameter object does not exist.
         pod: The pod that somebody creates.
         params: The object that the policy's binding names; None if it does not exist.
         version: Version of Kubernetes, such as 1.36.

@@ -19,7 +19,7 @@ PROD = documents(MANIFESTS / "overlays" / "prod")
 
 
 def a_pod(init: list[str], containers: list[str], labels: dict[str, str]) -> dict[str, Any]:
-    """Return a pod with the parts that matter here of those that KFP's backend and Argo create."""
+    """Return a pod like those that KFP's backend and Argo create, but only with the fields that these tests need."""
 
     def container(name: str) -> dict[str, Any]:
         return {

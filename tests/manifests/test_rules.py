@@ -28,7 +28,7 @@ OPTIONS = sorted((MANIFESTS / "components").iterdir())
 
 
 def documents(folder: Path) -> list[dict[str, Any]]:
-    """Return every object of a kustomization from its files, without patches and image names."""
+    """Return every object in the files of a kustomization. Its patches and image names are not applied."""
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     found = []
     for name in [*kustomization.get("resources", []), *kustomization.get("components", [])]:
@@ -39,7 +39,7 @@ def documents(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(params=["dev", "prod"])
 def objects(request) -> list[dict[str, Any]]:
-    """The objects of an overlay with every option."""
+    """The objects of an overlay, and the objects of every option."""
     overlay = documents(MANIFESTS / "overlays" / request.param)
     return overlay + [item for option in OPTIONS for item in documents(option) if item not in overlay]
 
@@ -297,7 +297,7 @@ def test_the_pipeline_finds_what_its_parameters_name(objects):
 
 
 def parameters(objects: list[dict[str, Any]]) -> RunConfig:
-    """Return the parameters that an overlay is made for."""
+    """Return the parameters of prod.yaml for the overlay prod, and of dev.yaml for the overlay dev."""
     overlay = "prod" if of(objects, "PriorityClass") else "dev"
     return load_run_config(ROOT / "pipelines" / "params" / f"{overlay}.yaml")
 

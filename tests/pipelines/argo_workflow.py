@@ -14,8 +14,9 @@ def a_workflow(*pods: tuple[str, str, str], **nodes: dict[str, Any]) -> dict[str
     """Return a workflow.
 
     Args:
-        pods: For each pod the end of its node's name, the hash in its id, and its phase.
-        nodes: For each hash, what differs from a pod of one hour with half a CPU and 1000 MiB.
+        pods: (end of the node's name, number in the node's id, phase) for each pod.
+        nodes: Changes to nodes, such as `pod_1={...}`. A node without changes has run for one hour with half a CPU and
+            1000 MiB.
     """
     found = {}
     for path, number, phase in pods:

@@ -83,7 +83,7 @@ class KfpServer:
         return len([request for request in self.requests if re.search(where, request)])
 
     def play(self, *scenes: tuple[str, dict[str, str]]) -> None:
-        """Let every run go through scenes: its state, and its tasks' states by name.
+        """Let every run go through scenes. A scene is the state of the run, and the state of each task by name.
 
         Each request for the run shows the next scene; the last one stays. With `frozen_after`, the tasks no longer
         change after that number of scenes. KFP does this once Argo compresses the status of the nodes.

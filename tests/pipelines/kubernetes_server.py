@@ -44,7 +44,7 @@ class Cluster:
         self.asked: list[str] = []
 
     def add(self, path: str, item: Any) -> None:
-        """Store an object, a model of the kubernetes client, under its path."""
+        """Store an object under its path."""
         self.objects[path] = item
 
     def node(self, name: str, labels: dict[str, str], allocatable: dict[str, str]) -> None:
@@ -76,7 +76,7 @@ class Cluster:
         return 200, changed
 
     def answer(self, path: str, query: dict[str, list[str]]) -> Any:
-        """Return the object of a path. If the path is of a list, return the items whose labels match."""
+        """Return the object at a path. If the path names a list, return the items whose labels match the query."""
         listing = LISTS.get(path.rpartition("/")[2])
         item = self.objects.get(path, [] if listing else None)
         if not isinstance(item, list):

@@ -62,7 +62,7 @@ def test_a_locked_version_stays_deleted_and_is_removed_after_its_protection(buck
     assert refused.exit_code == 2
     words = (
         f"the bucket locked refuses to remove the versions of 1 of 2 deleted objects, such as {URI}/shards/2: Access "
-        "Denied; if Object Lock protects them, run the command again after the protection ends"
+        "Denied. If Object Lock protects these versions, run the command again after the protection ends"
     )
     assert words in text_of(refused)
     assert list(bucket.versions) == ["store/shards/2"]

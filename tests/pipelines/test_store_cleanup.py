@@ -49,8 +49,9 @@ def client(tracking: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
 def filled(store: Store) -> Store:
     """Versions a to f.
 
-    There are two sources. A model uses the source "known"; its next ingestion continues from "c". No model uses the
-    source "unknown"; its next ingestion continues from "f". Nothing needs "b" and "e".
+    There are two sources. A model uses the source "known", and the next ingestion of "known" continues from "c".
+    No model uses the source "unknown", and the next ingestion of "unknown" continues from "f".
+    Nothing needs "b" and "e".
     """
     shards = {"a": "1", "b": "12", "c": "13", "d": "4", "e": "15", "f": "6"}
     for version, names in shards.items():
@@ -227,7 +228,7 @@ def test_nothing_that_a_run_which_has_not_ended_may_use_is_deleted(filled, clien
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    """A workdir with two run folders, of which the links lead to the newer one, and an MLflow run that died."""
+    """A workdir with an MLflow store and two run folders. The link run.log leads to the newer run folder."""
     new_mlflow_store(tmp_path / "workdir")
     prepare_mlflow(tmp_path / "workdir", "crack-training")
     for name in ("2020-01-01T00-00-00", "2020-01-02T00-00-00"):

@@ -1,15 +1,15 @@
 """Does the drift verdict keep its level, and does it find what changed?
 
-Photos are shuffled between two sides at random. Without a shift, the share of verdicts that find drift may exceed the
-stated level only by chance, however many photos there are and however unequal they are. With a shift, every verdict
-must find it. The exit status is 1 where one of these fails.
+Photos are shuffled between two sides at random. Without a shift, the share of verdicts that find drift must not exceed
+the stated level by more than chance. This must be true for few and many photos, and for unequal photos. With a shift,
+every verdict must find drift. The exit status is 1 if one of these rules is broken.
 
 20 photos a side are enough, with two exceptions that are shown at 20 a side and must be found at 50:
 
 - Synthetic photos with 20 % less light. Synthetic photos differ in light by as much as that. Along the best direction,
-  the dark photos are 1.2 standard deviations from the others. Even a t-test that knew this direction would find them in
-  96 of 100 draws of 20 a side only.
-- The other synthetic surface, which 20 a side miss in one draw of fifty to a hundred.
+  the dark photos are 1.2 standard deviations from the others. With 20 photos a side, even a t-test that knew this
+  direction would find them in only 96 of 100 draws.
+- The other synthetic surface. With 20 photos a side, one draw in fifty to a hundred does not find it.
 
     make simulate, or: python tests/simulate/simulate_drift.py [FOLDER OF THE REAL DATA SETS]
 """

@@ -1,10 +1,11 @@
 """How often does the gate pass a challenger that is worse than the champion, equal to it, or better?
 
 Both networks answer on the same photos. They share the photos' darkness and difficulty, and half of the noise. A photo
-of 70 tiles carries about as much information as 3.5 independent ones. Two challengers may pass in 2.5 % of the draws at
-most, which is one side of a 95 % interval: one that is worse by the margin, and an equal one where a better one is
-asked for. This is judged for a usable model, and for a nearly perfect one. The nearly perfect one makes few errors;
-with 20 photos more may pass, so that row is shown but not judged.
+of 70 tiles carries about as much information as 3.5 independent tiles. The gate should refuse two kinds of challengers:
+one that is worse by the margin, and an equal one if the gate asks for a better one. Such a challenger may pass in at
+most 2.5 % of the draws, which is one side of a 95 % interval. We judge this for a usable model and for a nearly
+perfect model. A nearly perfect model makes few errors. If there are only 20 photos, the gate may pass too many, so the
+table shows this row without judging it.
 
     make simulate
 """
@@ -44,7 +45,7 @@ class Case:
         photos: Number of photos that both are compared on.
         difference: The challenger's true AUROC minus the champion's.
         require, margin: What the gate asks.
-        most, least: The wanted share of passes: at most, at least, or neither where the row is shown only.
+        most, least: The limits of the share of passes. A row without limits is shown but not judged.
     """
 
     auroc: float
@@ -130,7 +131,7 @@ def _deployed(labels: np.ndarray, p_crack: np.ndarray) -> Deployed:
 
 
 def judged(case: Case, share: float) -> tuple[str, bool | None]:
-    """Return what is wanted of a case in words, and whether its share of passes meets it; None where shown only."""
+    """Return the limit of a case in words, and whether the share of passes keeps it. None means: not judged."""
     if case.most is not None:
         allowed = binom.ppf(0.99, DRAWS, case.most) / DRAWS
         return f"at most {case.most:g} (by chance {allowed:.3f})", bool(share <= allowed)

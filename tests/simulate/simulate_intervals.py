@@ -1,10 +1,10 @@
-"""How often do the 95 % intervals cover the truth, where the tiles of a photo resemble each other?
+"""How often do the 95 % intervals cover the truth, if the tiles of a photo resemble each other?
 
 Photos differ in their share of cracked tiles, in how dark they are and in how hard they are. A photo of 70 tiles then
-carries about as much information as 3.5 independent ones (design effect 20). Wanted is a coverage of 93 to 97 %: for a
-usable model from 20 photos on, for a nearly perfect one from 40. With 20 photos the interval of a nearly perfect model
-is too narrow. No interval that knows only the photos seen can be long enough: where a tenth of all photos are hard, one
-draw of 20 in eight contains none of them.
+carries about as much information as 3.5 independent tiles (design effect 20). The coverage should be 93 to 97 %. A
+usable model should reach it with 20 photos or more, and a nearly perfect model with 40 photos or more. With 20 photos,
+the interval of a nearly perfect model is too narrow. No method can avoid this, because it knows only these photos. If
+one photo in ten is hard, 12 % of the samples of 20 photos contain no hard photo.
 
     make simulate
 """

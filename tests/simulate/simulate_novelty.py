@@ -1,8 +1,8 @@
 """Does the novelty of answers find a surface that the model never saw, and leave images of the known kind alone?
 
-A small network learns synthetic concrete. New photos of the same concrete may have a novelty above 1 in a few cases
-only, and a batch of them rarely draws a warning. Sound brickwork must have it nearly always. The exit status is 1 where
-one of these fails. With a folder of real data sets, real concrete is shown as well.
+A small network learns synthetic concrete. At most 6 % of the new tiles of the same concrete may have a novelty above 1,
+and at least 95 % of the tiles of sound brickwork must have it. Otherwise, the exit status is 1. We also print how often
+a batch of new photos causes a warning. With a folder of real data sets, real concrete is shown as well.
 
     make simulate, or: python tests/simulate/simulate_novelty.py [FOLDER OF THE REAL DATA SETS]
 """
@@ -111,7 +111,7 @@ def _tensor(images: list[np.ndarray]) -> torch.Tensor:
 
 
 def fit_novelty(network: Network, images: list[np.ndarray]) -> Novelty:
-    """What register does: a profile of training images, and the limit from held-out ones."""
+    """Fit novelty as register does: make a profile of training images, and take the limit from held-out images."""
     known = look_at(network, images[:REFERENCE])
     names = np.arange(REFERENCE).astype(str)
     slices = pd.DataFrame(index=range(REFERENCE))

@@ -1,9 +1,10 @@
 """How often does the acceptance of a site err, and how many labels does it need?
 
 A site has photos that differ in their share of cracks, in darkness and in difficulty, so tiles of one photo resemble
-each other. A model answers, and a person labels the drawn tiles one by one. After each label somebody looks. Each limit
-is what the model truly reaches, which is where errors are most likely: an acceptance or a refusal is then wrong. Both
-must happen in at most 5 % of the draws, up to chance.
+each other. A model answers, and a person labels the drawn tiles one by one. The verdict is computed after each label.
+Each limit is exactly what the model truly reaches, because errors are most likely there. With such limits, every
+acceptance is an error, and every refusal is an error. Acceptances must happen in at most 5 % of the draws, up to
+chance, and so must refusals.
 
     make simulate
 """
@@ -61,7 +62,7 @@ def draw_site(photos: int, skill: float, rng: np.random.Generator, spread: float
 
 
 def evidence(site: Site, plan: Plan, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Return the evidence for acceptance and for refusal after each bet; a decision is due from 1 / risk on."""
+    """Return the evidence for acceptance and for refusal after each bet. Evidence of 1 / risk or more decides."""
     drawn = site.labels[plan.draws["tile"].to_numpy()]
     if plan.claim == "images":
         drawn = drawn[:MOST_DRAWS]
@@ -79,7 +80,7 @@ def error_rates(claim: Claim, photos: int, of_photos: bool, seed: int) -> tuple[
     Args:
         claim: The claim of the plan.
         photos: Photos of the site.
-        of_photos: True takes the truth of all photos like these; False takes the truth of the site's tiles.
+        of_photos: If true, take the truth of all photos like these. If false, take the truth of the site's tiles.
         seed: Decides the draws.
     """
     rng = np.random.default_rng(seed)
@@ -113,7 +114,7 @@ def naive_rate(photos: int, seed: int) -> float:
 
 
 def fixed_size(recall: float, crack_share: float) -> int:
-    """Return the tiles that an exact test of recall > 0.9 needs for POWER if it is done once and knows the truth."""
+    """Return how many tiles one exact test of recall > 0.9 needs for POWER, if recall and crack share are known."""
     for cracks in range(10, 5000):
         fewest = int(binom.ppf(1 - RISK, cracks, 0.9)) + 1
         if fewest <= cracks and binom.sf(fewest - 1, cracks, recall) >= POWER:
@@ -125,7 +126,7 @@ def fixed_size(recall: float, crack_share: float) -> int:
 def labels_needed(skill: float, seed: int, uniform: bool) -> tuple[float, float, float, float, float]:
     """Return median and 90 % quantile of the labels until acceptance, the share accepted, mean recall, crack share.
 
-    `uniform` True draws all tiles alike, False as planned.
+    If `uniform` is true, every tile has the same chance to be drawn. Otherwise, the plan gives the chances.
     """
     rng = np.random.default_rng(seed)
     limits = Limits(0.9, 0.1, RISK)
@@ -150,7 +151,7 @@ def labels_needed(skill: float, seed: int, uniform: bool) -> tuple[float, float,
 
 
 def uniform_plan(plan: Plan, rng: np.random.Generator) -> Plan:
-    """Return the plan with draws that take all tiles alike."""
+    """Return the plan with other draws: every tile has the same chance."""
     tile = rng.integers(len(plan.tiles), size=len(plan.draws))
     return Plan("images", plan.tiles.assign(weight=1.0), plan.draws.assign(tile=tile))
 

@@ -1,8 +1,8 @@
-"""What do the operating threshold's recall and false alarms become on new photos?
+"""Which recall and which share of false alarms does the operating threshold have on new photos?
 
 A network answers on a few validation photos; temperature and threshold are chosen there. The same network then answers
-on many new photos. The rule is compared with another one: the highest precision above the recall floor. With a nearly
-perfect model the rule must keep at least 99 % of the cracks; the other rows are shown only.
+on many new photos. We compare our rule for the threshold with another rule: the highest precision above the recall
+floor. With a nearly perfect model, our rule must find at least 99 % of the cracks. The other rows are not judged.
 
     make simulate
 """
@@ -37,7 +37,7 @@ class Answers:
     margin: np.ndarray
 
     def rates(self, margin: float) -> np.ndarray:
-        """Return recall, and the share of the other tiles that are called a crack, from a margin on."""
+        """Return recall and the false-alarm rate, if each tile with at least this margin is called a crack."""
         called = self.margin >= margin
         return np.array([called[self.labels == 1].mean(), called[self.labels == 0].mean()])
 
@@ -52,7 +52,7 @@ def draw(photos: int, skill: float, rng: np.random.Generator) -> Answers:
 
 
 def best_precision(val: Answers) -> float:
-    """Return the margin with the highest precision above the floor, the highest of equals."""
+    """Return the margin with the highest precision above the recall floor. Of equal ones, return the highest margin."""
     best, best_margin = -1.0, -np.inf
     for margin in np.unique(val.margin):
         called = val.margin >= margin

@@ -2,8 +2,8 @@
 
 A network answers on the validation photos, where the review band is chosen. The same network then answers on many new
 photos, which show the true share of missed cracks. Photos differ in size, in their share of cracks, in darkness and in
-difficulty. In the hardest setting, one photo in fifty is of a kind whose cracks the network does not see. The last
-setting is made for this test: a lower end that is a little too high misses a little more than the level.
+difficulty. In the hardest setting, one photo in fifty is of a kind whose cracks the network does not see. In the last
+setting, the true share of missed cracks is a little above the level, if the band's lower end is above 0.2.
 
 The missed share may be above the level in at most 5 % of the draws.
 
@@ -54,7 +54,7 @@ def photos(skill: float, spread: float, unseen: float = 0.0, size_spread: float 
     """Return a function that draws photos.
 
     Args:
-        skill: How far the network's scores of cracks and of other tiles are apart.
+        skill: Distance between the network's scores of cracks and its scores of other tiles.
         spread: Standard deviation of the darkness and the difficulty of a photo. The noise of a tile is 1.
         unseen: Share of the photos whose cracks look like other tiles to the network.
         size_spread: Standard deviation of the logarithm of a photo's number of tiles.
@@ -76,7 +76,7 @@ def photos(skill: float, spread: float, unseen: float = 0.0, size_spread: float 
 
 
 def edge(level: float) -> Draw:
-    """Return a function that draws photos with 20 cracks: in slightly more photos than allowed, all score 0.2."""
+    """Return a function that draws photos with 20 cracks. In slightly too many photos, all cracks have P(crack) 0.2."""
 
     def draw(count: int, rng: np.random.Generator) -> Answers:
         bad = rng.random(count) < level * 1.0001
@@ -103,8 +103,8 @@ class Result:
     """What 200 bands promise and keep. All fields are float64 (draws,).
 
     Attributes:
-        missed: True share of missed cracks.
-        counted: The same share, but a large photo counts with a limited number of cracks.
+        missed: The true share of missed cracks.
+        counted: The same share, but large photos count with a limited number of cracks.
         review: Share of the new tiles that need review.
         below: Share of the new tiles below the operating threshold: those that need review without a band.
         chosen: 1 if some tiles are answered without a look.

@@ -160,7 +160,7 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def crack_regions(mask: np.ndarray) -> tuple[np.ndarray, int]:
-    """Number the crack regions of a mask from 1: int (height, width), 0 elsewhere; and their number."""
+    """Return the crack regions of a mask, numbered from 1, int (height, width), 0 elsewhere; and how many there are."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (JOINED_GAP + 1, JOINED_GAP + 1))
     number, joined = cv2.connectedComponents(cv2.dilate(mask.astype(np.uint8), kernel))
     joined[~mask] = 0
@@ -223,7 +223,7 @@ def count(findings: Path, photos: Path) -> pd.DataFrame:
 
 
 def drawn_polygon(text: str, shape: tuple[int, int]) -> np.ndarray:
-    """Return the pixels inside a polygon of well-known text, uint8 (height, width), 0 or 1."""
+    """Return the pixels inside a polygon in the form `POLYGON ((x y, …))`, uint8 (height, width), 0 or 1."""
     corners = []
     for corner in text.removeprefix("POLYGON ((").removesuffix("))").split(", "):
         corners.append([float(number) for number in corner.split()])

@@ -87,7 +87,10 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
 
 
 def _write(content: IO[bytes], target: Path, bytes_left: int) -> int:
-    """Write a new file. Return how many bytes are left. If the file is too large, stop and return a negative number."""
+    """Write a new file of at most `bytes_left` bytes. Return how many of these bytes are left.
+
+    If the file is larger, stop and return a negative number.
+    """
     written = 0
     with open(target, "xb") as file:
         while written <= bytes_left:

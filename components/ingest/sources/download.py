@@ -30,8 +30,7 @@ def download(address: str, path: Path, sha256: str) -> None:
     """Download one file over HTTP and verify its sha256. Try failed connections again, with growing pauses.
 
     Raises:
-        InputError: The server refuses the request, all `ATTEMPTS` attempts fail, or the content does not have this
-            sha256.
+        InputError: The server refuses the request, all `ATTEMPTS` attempts fail, or the file has another sha256.
     """
 
     def warn(state: RetryCallState) -> None:

@@ -36,7 +36,7 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
         pattern: Regular expression on the file name. Its first capturing group matches the name of the photo.
 
     Raises:
-        InputError: The pattern does not match a name, its group is empty for a name, or the search takes too long.
+        InputError: A name does not match the pattern, the capturing group is empty, or the search takes too long.
     """
     paths = files["path"].tolist()
     photos = first_groups(pattern, [name_of(path) for path in paths])
@@ -51,7 +51,7 @@ def with_photos(files: pd.DataFrame, pattern: str) -> pd.DataFrame:
 
 
 def name_of(path: str) -> str:
-    """Return the last part of a path with slashes."""
+    """Return the part of a path after the last slash."""
     return path.rpartition("/")[2]
 
 

@@ -83,7 +83,7 @@ class Layout:
     Attributes:
         name: ccic, sdnet2018, folders, roboflow or photos.
         root: In the layout photos, the folder that contains the photos. In other layouts, the folder that contains the
-            class folders, and the folders of masks that are outside the class folders.
+            class folders. It also contains the folders of masks that are outside the class folders.
         folders: The class folders. The layout photos has none.
     """
 
@@ -105,7 +105,7 @@ class Layout:
 
 
 def find_layout(folder: Path, name: str = "auto") -> Layout:
-    """Find the layout of a folder. If it has none, use the only folder inside it that has a layout.
+    """Find the layout of a folder. If the folder itself has no layout, find the layout of a folder inside it.
 
     Args:
         folder: The source.

@@ -88,9 +88,10 @@ def match_masks(images: Sequence[Candidate], masks: Sequence[str]) -> Masks:
 
 
 def _place(mask: str) -> tuple[str, str]:
-    """Return the folder that contains the folder of masks, and the mask's own folder below the folder of masks.
+    """Return the folder that contains the folder of masks, and the mask's subfolder in the folder of masks.
 
-    If a mask is beside its image, return their folder, and "".
+    For example, `deck/masks/pier1/a.png` gives `deck` and `pier1`. If a mask is beside its image, return the folder of
+    both files, and "".
     """
     folders = folder_of(mask).split("/")
     for number, name in enumerate(folders):
@@ -157,7 +158,10 @@ def _names_of_image(mask: str) -> list[str]:
 
 
 def _add(found: Masks, mask: str, fitting: list[Candidate]) -> None:
-    """Give the mask to the only image that fits. If several images fit, give it to the only one with a crack."""
+    """Give the mask to the image that fits. If several images fit, prefer images with a crack.
+
+    If more than one image is still left, the mask is ambiguous.
+    """
     if len(fitting) > 1:
         fitting = [image for image in fitting if image.label == CRACK] or fitting
     if len(fitting) > 1:

@@ -27,8 +27,8 @@ def one_class_layout(folder: Path, class_name: str, whole_photos: bool) -> Layou
         whole_photos: True if the images are photos that must be cut into tiles. False if they are tiles.
 
     Raises:
-        InputError: The folder has no images, or something in it also gives its images a class. Or the images are whole
-            photos of the class crack.
+        InputError: The folder has no images, or it also has class folders, masks or files of annotations. Or the images
+            are whole photos of the class crack.
     """
     label = CLASSES.index(class_name)
     if whole_photos and label == CRACK:
@@ -54,7 +54,7 @@ def one_class_layout(folder: Path, class_name: str, whole_photos: bool) -> Layou
 
 
 def warn_of_unknown_photos(layout: Layout, files: pd.DataFrame) -> list[str]:
-    """Return a warning if a source has only tiles without a crack, and their photos are not all known.
+    """Return a warning if a source has only tiles without a crack, and the photos of some tiles are not known.
 
     Args:
         layout: The layout of the source.
@@ -70,7 +70,7 @@ def warn_of_unknown_photos(layout: Layout, files: pd.DataFrame) -> list[str]:
 
 
 def photos_without_cracks(root: Path) -> Marks:
-    """Return the marks of whole photos in which people found no crack."""
+    """Return `Marks` for photos without cracks: each photo below `root` has an annotation without shapes."""
     photos = photos_below(root)
     marks = Marks(root, photos, form=f"the option all={CLASSES[NO_CRACK]}")
     for photo in photos:

@@ -68,7 +68,8 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
 
     Args:
         uris: One or more sources.
-        config: The parameters of ingestion. A source's own options for layout and group pattern are used first.
+        config: The parameters of ingestion. If a source has its own layout or group pattern as an option, the option is
+            used instead.
         scratch: Folder for files that are downloaded, unpacked or generated. The caller removes it.
 
     Raises:
@@ -119,8 +120,8 @@ def _open(uri: SourceUri, config: IngestConfig, scratch: Path) -> Source:
 def _open_folder(folder: Path, uri: SourceUri, config: IngestConfig, scratch: Path, name: str = "") -> Source:
     """Open a local folder.
 
-    The source gets the name `name`, or the folder's name if `name` is "". But if the layout is that of a public data
-    set, the source is named after the layout.
+    A source with the layout of a public data set is named after the layout. Every other source gets the name `name`,
+    or the folder's name if `name` is "".
     """
     layout = _layout_of(folder, uri, config)
     if layout.name == PHOTOS:

@@ -32,7 +32,7 @@ def masks_below(root: Path) -> list[str]:
 def annotation_files(root: Path) -> list[str]:
     """Return the files that can hold the annotations of many photos, in order.
 
-    They are in the folder of the photos, or in the folders of its split, such as `train`.
+    They are in the folder of the photos, or in a folder of a split, such as `train`.
     """
     names = [path for folder in _annotated_folders(root) for path in files_in(root, folder)]
     return [path for path in names if path.lower().endswith(SUFFIXES) and not name_of(path).startswith(".")]
@@ -60,7 +60,7 @@ def names_file(root: Path) -> str | None:
     """
     found = sorted(path for path in _files_below(root) if name_of(path).lower() in NAMES_FILES)
     if len(found) > 1:
-        raise InputError(f"{root} has several files with the names of classes: {', '.join(found)}; keep one of them")
+        raise InputError(f"{root} has several files that list the classes: {', '.join(found)}; keep one of them")
     return found[0] if found else None
 
 
@@ -73,7 +73,7 @@ def is_photo_folder(root: Path) -> bool:
 
 
 def joined_by_masks(source: Path, roots: list[Path]) -> Path | None:
-    """Return the innermost folder that contains folders of photos and all folders of masks in the source.
+    """Return the innermost folder that contains all folders of photos (`roots`) and all masks of the source.
 
     Return None if one of the folders of photos has no masks.
     """

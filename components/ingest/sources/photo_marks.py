@@ -65,7 +65,7 @@ class Marks:
         return annotation is None or not any(shape.is_box for shape in annotation.shapes)
 
     def cracks(self, photo: str, data: bytes, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return the mask of the cracks of a photo.
+        """Return a mask that marks the cracks of a photo.
 
         Args:
             photo: One of the photos in `files`.
@@ -125,7 +125,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
     Args:
         root: The folder.
-        meanings: Class name in the annotations -> crack or no_crack. It is for class names that we do not know.
+        meanings: Class name in the annotations -> crack or no_crack, for class names that we do not know.
 
     Raises:
         InputError: The cracks are marked in several forms, such as masks and annotations. Or one photo has two masks or
@@ -144,7 +144,9 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
     if masks:
         forms.append(f"{len(masks)} masks, such as {masks[0]}")
     if len(forms) > 1:
-        raise InputError(f"{root} says in several forms where the cracks are: {'; '.join(forms)}; keep one of them")
+        raise InputError(
+            f"{root} marks the cracks in several forms: {'; '.join(forms)}. Keep one form, and remove the others"
+        )
     if unused and not forms:
         raise _nothing_known(root / unused[0])
 
@@ -154,7 +156,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
         if recognised:
             return _with_annotations(root, photos, recognised, meanings, unused)
     except UnknownClassError as error:
-        raise InputError(f"{error}. Or say what a class means: ?classes=Spalling:no_crack;Fissure:crack") from error
+        raise InputError(f"{error}. Or give each class a meaning: ?classes=Spalling:no_crack;Fissure:crack") from error
 
     candidates = [Candidate(path, folder_of(path).partition("/")[0], CRACK) for path in photos]
     found = match_masks(candidates, masks)
@@ -163,7 +165,7 @@ def find_marks(root: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> Marks:
 
 
 def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
-    """Return the files of annotations with their formats, and the files that have another content."""
+    """Return the files of annotations with their formats. Also return the files whose content has no known format."""
     recognised = {}
     unused = []
     for name in annotation_files(root):
@@ -178,7 +180,8 @@ def _recognised(root: Path) -> tuple[dict[str, Recognised], list[str]]:
 def _forms(recognised: dict[str, Recognised]) -> list[str]:
     """Return one text for each form of annotations.
 
-    Files are one form if all of them have the same format, and each is alone in a folder of the split, such as `train`.
+    Usually, each file is one form. But all files together are one form if they have the same format, and if each file
+    is alone in a folder of a split, such as `train`.
     """
     folders = {folder_of(name) for name in recognised}
     formats = {one.format for one in recognised.values()}

@@ -19,7 +19,7 @@ UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
 
 class PhotoNames:
-    """The photos of a folder, which can be found by the names that programs write into annotations."""
+    """Finds the photos of a folder by the names that programs write into annotations."""
 
     def __init__(self, photos: list[str]):
         """Prepare the search. `photos` are the paths of the photos, relative to the folder."""

@@ -67,7 +67,7 @@ def list_tiles(marks: Marks, tile: int, config: IngestConfig, tag_of: TagOf) -> 
     marked = [photo for photo in marks.photos if photo in marks.files]
     if not marked:
         raise InputError(
-            f"{marks.root} has {len(marks.photos)} photos, but no mask or annotation has the name of one of them"
+            f"{marks.root} has {len(marks.photos)} photos, but no mask or annotation with the name of a photo"
             f"{_such_as(marks.without_photo)}; rename the masks, or correct the names of photos in the annotations"
         )
 
@@ -143,8 +143,8 @@ def _tiles_of(
     """Decode a photo and list its tiles.
 
     Returns:
-        The rows of the tiles, the number of unused tiles, the number of shapes that go beyond the photo's edge, and the
-        bits that the photo was scaled from (0 if it was not scaled).
+        The rows of the tiles, the number of unused tiles, the number of shapes that go beyond the photo's edge, and
+        `used_bits` of the photo (see `image_depth.Decoded`).
 
     Raises:
         ImageError: The photo, its mask or its annotation cannot be used.
@@ -240,4 +240,4 @@ def _warnings(marks: Marks, outside: list[str], crossing: list[str]) -> Iterator
 
 
 def _such_as(names: list[str]) -> str:
-    return f" ({len(names)} have other names, such as {names[0]})" if names else ""
+    return f" ({len(names)} with other names, such as {names[0]})" if names else ""

@@ -1,4 +1,4 @@
-"""Recognise the names in exports of Roboflow: folders of its split, such as `train`, and changed copies of a photo."""
+"""Recognise the names in exports of Roboflow: folders of a split, such as `train`, and changed copies of a photo."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ def is_split_folder(name: str) -> bool:
 
 
 def photo_of_copy(path: str) -> str | None:
-    """Return the name of the photo that a file is a copy of. Return None if its name is not the name of a copy."""
+    """Return the name of a copy's photo: IMG_1 for IMG_1_jpg.rf.HASH.jpg. Return None if the file is not a copy."""
     copy = COPY.fullmatch(name_of(path))
     return copy[1] if copy else None
 

@@ -37,9 +37,9 @@ class Listing(NamedTuple):
 def list_images(layout: Layout, group_pattern: str | None = None) -> Listing:
     """List the images of the class folders, ordered by path, without hidden files.
 
-    The name of a tile says which photo it was cut from. In SDNET2018, 7001-12.jpg is tile 12 of photo 7001 of its
-    surface, and a few names end in _2. In data sets of Roboflow, IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1.
-    For other names, the photo is unknown.
+    The name of a tile says which photo it was cut from. In SDNET2018, if the surface is deck, 7001-12.jpg is tile 12 of
+    the photo deck/7001. The tile's number can have an addition, as in 7001-12_2.jpg. In data sets of Roboflow,
+    IMG_1_jpg.rf.HASH.jpg is a copy of the photo IMG_1. For other names, the photo is unknown.
 
     Args:
         layout: The layout of the source.

@@ -1,8 +1,8 @@
 """Draw concrete-like tiles with and without cracks. Use them for a first run and for tests, never for a real model.
 
-Five tiles form a photo and share concrete, light and camera. A photo has only five tiles, so that even a small data set
-has enough photos for confidence intervals, which need many photos. One to four of the five tiles are cracked, so the
-photo is a weak predictor of the label. All tiles, cracked or not, have the same kinds of marks
+Five tiles form a photo. They show the same concrete, in the same light, with the same camera. Confidence intervals need
+many photos. So a photo has only five tiles, and even a small data set has enough photos. One to four of the five tiles
+are cracked, so the photo is a weak predictor of the label. All tiles, cracked or not, have the same kinds of marks
 (`synthetic_marks.py`). So a dark pixel or a line is not enough to find a crack. A crack differs from these marks by its
 jagged, branching, tapering shape.
 """

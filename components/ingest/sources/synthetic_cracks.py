@@ -28,8 +28,8 @@ def walk(
         length: Length of the line, pixels.
         widest: Width at the start, pixels.
         canvas: The canvas.
-        memory: The share of a change of direction that remains after one more step, 0 to 1. For a long line, it must
-            be below 1. Otherwise the line turns back.
+        memory: How much of a change of direction remains after one more step: from 0 (nothing) to 1 (all of it). For a
+            long line, it must be below 1. Otherwise the line turns back.
 
     Returns:
         Points, float (n, 2), and the widths of the segments between them, float (n - 1,), all in pixels.

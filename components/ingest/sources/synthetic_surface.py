@@ -35,7 +35,7 @@ class Canvas:
 
     @property
     def unit(self) -> float:
-        """The length on this canvas, in pixels, of one pixel of a 128 x 128 tile."""
+        """The factor that converts a length for a tile of 128 x 128 pixels to pixels of this canvas."""
         return self.tile / 128
 
     @property

@@ -111,7 +111,7 @@ def _separator(text: str, where: str) -> tuple[str, str]:
     """Return the separator, and the text without the line `sep=…` if there is one.
 
     Raises:
-        InputError: The first line has the columns path and label, whichever of two separators is used to read it.
+        InputError: Several separators fit: with each of them, the first line has the columns path and label.
     """
     header, _, rest = text.partition("\n")
     if header.startswith(SEPARATOR_LINE) and header.strip().removeprefix(SEPARATOR_LINE) in SEPARATORS:
@@ -125,14 +125,14 @@ def _separator(text: str, where: str) -> tuple[str, str]:
     if len(fitting) > 1:
         readings = " or ".join(SEPARATORS[separator] for separator in fitting)
         raise InputError(
-            f"{where}: the first line {header.strip()!r} has a path and a label with {readings} between the columns; "
-            "save the table with one separator"
+            f"{where}: the first line {header.strip()!r} can be split at {readings}, and each way gives the columns "
+            "path and label; save the table with one separator"
         )
     return (fitting or [","])[0], text
 
 
 def _with_whole_header(text: str, separator: str) -> str:
-    """Return the text with nameless columns added to the first line, if other lines have more cells.
+    """Add nameless columns to the first line if other lines have more cells. Return the whole text.
 
     Some programs end all lines except the first one with a separator. Others number the rows, but give the first line
     no cell for the numbers.

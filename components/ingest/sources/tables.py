@@ -125,5 +125,5 @@ def _existing(path: str, where: str, folder: Path) -> str:
     if not files:
         raise InputError(f"{where}: there is no file {folder / path}; correct the row, or add the file")
     if len(files) > 1:
-        raise InputError(f"{where}: both files {files[0]} and {files[1]} exist; rename one of them")
+        raise InputError(f"{where}: the path can mean two files, {files[0]} and {files[1]}; rename one of them")
     return os.path.relpath(files[0], folder.resolve()) if os.path.isabs(files[0]) else files[0]

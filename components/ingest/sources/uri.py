@@ -10,14 +10,14 @@
 
 Options follow a `?` and are joined by `&`:
 
-- `layout` and `group_pattern`: they replace the parameters of ingestion with these names, for this source only.
+- `layout` and `group_pattern`: they replace `ingest.layout` and `ingest.group_pattern`, for this source only.
 - `source`: a name for the source.
 - `tile`: the side of the tiles that we cut from photos, in pixels.
 - `classes`: what the classes in annotations of photos mean, such as `Rust:no_crack;Fissure:crack`.
 - `all`: the class of all images of a folder without class folders, such as `walls?all=no_crack`.
 
 In options and after `file://`, write commas, spaces and the characters `% & # ?` as %2C, %20 and so on. If the whole
-data URI is the path of an existing file or folder, it is one source, and special characters in it have no meaning.
+data URI is the path of an existing file or folder, it is one source. Special characters in this path have no meaning.
 """
 
 import re
@@ -153,7 +153,7 @@ def _parse(text: str) -> SourceUri:
 
 
 def _parse_query(query: str) -> tuple[dict[str, str], list[str]]:
-    """Return the options in a query, with unquoted values. Also return the other pairs of the query, unchanged."""
+    """Return the options in a query, with unquoted values. Also return all other pairs NAME=VALUE, unchanged."""
     options: dict[str, str] = {}
     others = []
     for pair in query.split("&"):
@@ -197,7 +197,10 @@ def _check_all(text: str, options: dict[str, str]) -> None:
         raise InputError(f"data is {text!r}: synthetic tiles have both classes; remove the option all")
     if "classes" in options or options.get("layout", "auto") not in ("auto", PHOTOS):
         other = "classes" if "classes" in options else "layout"
-        raise InputError(f"data is {text!r}: the option all gives every image its class; remove the option {other}")
+        raise InputError(
+            f"data is {text!r}: the option all gives every image the same class, so the option {other} has no meaning; "
+            f"remove the option {other}"
+        )
 
 
 def class_meanings(text: str, options: dict[str, str]) -> dict[str, str]:

@@ -11,15 +11,17 @@ WEAK_SHARE = 0.7
 
 
 def agreement(area: NDArray[np.float32], template: NDArray[np.float32], least: float = 0.0) -> float:
-    """Find the place where a part of one tile fits best into a slightly larger part of another one.
+    """Find the place where a part of one tile fits best into a slightly larger part of another tile.
 
     Args:
         area: float32 (H, W), the fine structure of the larger part.
         template: float32 (h, w), the fine structure of the smaller part.
-        least: Lowest correlation of interest. If the whole template correlates less, its parts are not compared.
+        least: Lowest correlation of interest. If the whole template has a lower correlation, its parts are not
+            compared.
 
     Returns:
-        `least_correlation` at the best place. It is 0 if the template has no structure or correlates less than `least`.
+        `least_correlation` at the best place. It is 0 if the template has no structure, or if the correlation of the
+        whole template is below `least`.
 
     Source: Lewis, "Fast normalized cross-correlation", 1995. We use OpenCV's `matchTemplate`.
     """
@@ -33,11 +35,13 @@ def agreement(area: NDArray[np.float32], template: NDArray[np.float32], least: f
 
 
 def least_correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the lowest correlation of the parts of an area: its four quarters, and its weak structures.
+    """Compare five parts of an area between two tiles, and return the lowest of the five correlations.
 
-    Two cuts of one photo agree everywhere. Two cracks of a similar shape agree only where they are, so we correlate
-    each quarter. Two pairs of parallel joints can agree in each quarter, so we also correlate the concrete between
-    strong structures.
+    The parts are the four quarters of the area, and the pixels with weak structure in the whole area.
+
+    If two tiles show the same place, they agree everywhere. If they show different cracks of a similar shape, they
+    agree only along the cracks, so we correlate each quarter. If both tiles show a pair of parallel joints, all
+    quarters can agree. So we also correlate the concrete between strong structures.
 
     Args:
         first, second: float32 (H, W), the fine structure of the area in each of the two tiles.

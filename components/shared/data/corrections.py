@@ -41,8 +41,8 @@ class Answer:
 
     Attributes:
         tile: The tile's sample_id.
-        old: The label that the tile had in the newest data set version when the answer was imported; "unknown" if no
-            data set version had it.
+        old: The tile's label before the answer was imported. It is from the newest data set version that contained the
+            tile; "unknown" if no data set version contained the tile.
         new: One of ANSWERS. It equals `old` if the person confirmed the label.
     """
 
@@ -119,7 +119,9 @@ def signed(entry: Entry, key: Ed25519PrivateKey) -> Entry:
 
 
 def separate_unsigned(entries: list[Entry], keys: Mapping[str, str]) -> tuple[list[Entry], list[Entry]]:
-    """Separate the entries that have a valid signature of their person from all other entries.
+    """Separate the entries with a valid signature from the other entries.
+
+    A signature is valid if it was made with the key of the person in `Entry.by`.
 
     Args:
         entries: Entries of the list.
@@ -158,7 +160,7 @@ def find_import(entries: list[Entry], name: str) -> Entry:
     """Return the import whose ID begins with `name`.
 
     Raises:
-        InputError: No import or several imports have such an ID, or the import was rolled back.
+        InputError: No import has such an ID, several imports have such an ID, or the import was rolled back.
     """
     found = [entry for entry in entries if name and entry.id.startswith(name) and not entry.rolls_back]
     if len(found) != 1:

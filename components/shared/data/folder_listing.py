@@ -68,7 +68,7 @@ def files_in(root: Path, part: str) -> list[str]:
 
 
 class Found(NamedTuple):
-    """A file below a folder, or something below a folder that cannot be read as a file.
+    """One path below a folder. It is a file, or something that cannot be read as a file.
 
     Attributes:
         path: Path relative to the root, with slashes.
@@ -90,8 +90,8 @@ def everything_below(root: Path, part: str = "") -> Iterator[Found]:
         part: The folder to list, relative to the root. If it does not exist, nothing is yielded.
 
     Yields:
-        The files without a problem. Each folder that cannot be listed, each link to a folder, and each pipe, socket and
-        device is yielded with a problem.
+        A file, a broken link or a hidden folder has an empty `problem`. A pipe, a socket, a device, a link to a folder,
+        or a folder that cannot be listed has the reason in `problem`.
     """
     if not os.path.lexists(f"{root}/{part}"):
         return
@@ -115,7 +115,7 @@ def everything_below(root: Path, part: str = "") -> Iterator[Found]:
 
 
 def files_below(root: Path, part: str = "") -> Iterator[str]:
-    """Yield the files of a folder and of its subfolders, as `everything_below` does, but refuse every problem.
+    """Yield the same paths as `everything_below`, but raise an error for the first path that has a problem.
 
     Yields:
         Paths relative to the root.
@@ -130,7 +130,7 @@ def files_below(root: Path, part: str = "") -> Iterator[str]:
 
 
 def contents(folder: Path) -> str:
-    """Return a text for messages that names the folders in a folder, and the kinds of its files."""
+    """Return a description of a folder for messages: the names of its folders, and the number of files of each kind."""
     folders = []
     kinds: Counter[str] = Counter()
     for path in sorted(folder.iterdir()):
@@ -158,7 +158,7 @@ def _unlistable(folder: Path | str, error: OSError) -> str:
 
 
 def _problem(entry: os.DirEntry[str]) -> str:
-    """Return why an entry of a folder cannot be used as a file. The entry itself is not a folder.
+    """Return why an entry of a folder cannot be used as a file. `entry` must not be a folder; it can be a link to one.
 
     The result is "" for a regular file and for a broken link.
     """

@@ -136,7 +136,7 @@ def jpeg_tables(data: bytes) -> dict[int, list[int]] | None:
 
 
 def decode_mask(data: bytes) -> NDArray[np.bool_]:
-    """Decode a mask. A pixel is true if its grey value is above half of the largest grey value.
+    """Decode a mask. A pixel is true if its grey value is above half of the image's largest grey value.
 
     So the values of a mask can be 0 and 1, or 0 and 255. A transparent pixel is false, because some programs draw a
     mask on a transparent background.
@@ -164,12 +164,12 @@ def check_no_empty_pixels(data: bytes) -> None:
 
 
 def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
-    """Find the pixels that show nothing: transparent pixels, and pixels that a TIFF file marks as without data.
+    """Find the pixels that show nothing: transparent pixels, and pixels that have no data.
 
-    A TIFF file marks them by a mask, or by a value that means "no data".
+    A TIFF file marks pixels without data by a mask, or by a value that means "no data".
 
     Returns:
-        bool (H, W), upright. None if the file has no transparency and does not mark pixels as without data.
+        bool (H, W), upright. None if the file has no transparency, no mask and no value for "no data".
 
     Raises:
         ImageError: The file is not an image in one of the FORMATS, is damaged, or has more than MAX_PIXELS.

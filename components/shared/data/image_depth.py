@@ -23,8 +23,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         pixels: uint8 (H, W, 3), RGB.
-        used_bits: One of USED_BITS: the image was scaled from this number of bits to 8 bits (see `to_eight_bits`). It
-            is 0 if the file has 8 bits per channel, or defines which value is white.
+        used_bits: Bits per value before the image was scaled to 8 bits, one of USED_BITS (see `to_eight_bits`). It is 0
+            if the file has 8 bits per channel, or defines which value is white.
     """
 
     pixels: NDArray[np.uint8]
@@ -48,10 +48,10 @@ def decode_with_opencv(data: bytes) -> NDArray | None:
 
 
 def is_deep(image: "Image", data: bytes) -> bool:
-    """Return whether a file has more than 8 bits per channel, and Pillow would not return the values in the file.
+    """Return true if a file has more than 8 bits per channel, and Pillow would change the values.
 
     Pillow keeps only the upper 8 bits of colours. The header of a PPM file says which value is white, and Pillow scales
-    by this value. But if it is 65535, the image may use fewer than 16 bits, and Pillow would make it too dark.
+    by this value. But if this value is 65535, the image may use fewer than 16 bits. Pillow would make it too dark.
     """
     if image.format == "JPEG2000":
         return deepest_channel(data) > 8

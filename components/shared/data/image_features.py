@@ -38,7 +38,7 @@ NOISE_KERNEL_NORM = 6
 
 
 def describe_images(images: Iterable[np.ndarray]) -> pd.DataFrame:
-    """Return one row of FEATURES, float64, for each image, uint8 (H, W, 3) RGB, in order."""
+    """Return the FEATURES of images as float64, one row for each image, in order. Images are uint8 (H, W, 3) RGB."""
     return pd.DataFrame([describe_image(image) for image in images], columns=list(FEATURES), dtype=float)
 
 
@@ -95,7 +95,7 @@ def describe_image(image: np.ndarray) -> dict[str, float]:
 
 
 def _entropy(grey: np.ndarray) -> float:
-    """Return the entropy in bits of grey values, float (H, W) from 0 to 1, in 256 bins."""
+    """Return the entropy of grey values, in bits. `grey` is float (H, W), 0 to 1. The histogram has 256 bins."""
     levels = np.rint(255 * grey).astype(np.uint8)
     counts = np.bincount(levels.ravel(), minlength=256)
     shares = counts[counts > 0] / grey.size

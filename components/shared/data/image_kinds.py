@@ -1,8 +1,8 @@
 """Name the kinds of image files that the project accepts. Ingest, predict and collect all use this list.
 
 A search in a folder takes the files whose names end in one of the SUFFIXES. It skips all other files and all hidden
-folders, and reports how many it skipped. A file that the user names, or that a table lists, can have any name, because
-we read the format from the content.
+folders, and reports how many it skipped. If the user or a table gives the path of a file, the file can have any
+name, because we read the format from the content.
 """
 
 from collections import Counter
@@ -58,9 +58,9 @@ def in_mask_folder(path: str) -> bool:
 
 
 def masks_among(files: Sequence[AnyPath]) -> list[AnyPath]:
-    """Return the masks: the files in a folder `masks` that have the name of a photo next to this folder.
+    """Return the files that are masks. A mask is in a folder `masks`, and this folder is next to the mask's photo.
 
-    The suffixes of mask and photo can differ.
+    A mask and its photo have the same name, but the suffixes can differ: `masks/wall.png` is the mask of `wall.jpg`.
     """
     photos = {(file.parent, file.stem) for file in files}
     return [file for file in files if file.parent.name == "masks" and (file.parent.parent, file.stem) in photos]
@@ -70,7 +70,8 @@ def passed_over(paths: Iterable[str]) -> str:
     """Describe the files that a search skips, such as "3 files were skipped (2 .txt, 1 hidden); …".
 
     Args:
-        paths: All files below the searched folder, relative to it, with slashes. Images and system files do not count.
+        paths: All files below the searched folder, relative to this folder, with slashes. Images and system files are
+            not counted.
 
     Returns:
         Part of a sentence without a full stop. It is "" if the search skips no file.

@@ -37,7 +37,10 @@ HEIF_SIZE = re.compile(rb"ispe\0{4}(....)(....)", re.DOTALL)
 
 
 class ImageError(ValueError):
-    """The bytes are not an undamaged image that we accept. The message gives the reason, but not the file's name."""
+    """The bytes are a damaged image, or they are not an image that we accept.
+
+    The message gives the reason, but not the name of the file.
+    """
 
 
 def check_size(width: int, height: int) -> None:
@@ -73,7 +76,7 @@ def check_png(data: bytes) -> None:
 def check_gif(data: bytes) -> None:
     """Raise ImageError if the end of a GIF file is missing, or if it has several frames.
 
-    Pillow reports neither, if the first frame is whole and the file ends in a later frame.
+    If the first frame is whole and the file ends in a later frame, Pillow reports no error.
     """
     place = GIF_HEADER_BYTES + _gif_colours(data[10:11])
     frames = 0
@@ -93,13 +96,13 @@ def check_gif(data: bytes) -> None:
 
 
 def _gif_colours(flags: bytes) -> int:
-    """Return the number of bytes of the table of colours that the flags before it describe; 0 if there is none."""
+    """Read the flags before a table of colours, and return the size of the table in bytes; 0 if there is no table."""
     value = int.from_bytes(flags)
     return 3 * 2 ** (value % 8 + 1) if value >= 128 else 0
 
 
 def _next_part_of_gif(data: bytes, place: int) -> int:
-    """Return where the next part begins. At `place`, a chain of blocks begins.
+    """Skip a chain of blocks that begins at `place`. Return the offset of the next part.
 
     The first byte of each block is its size, and the last block is empty.
     """
@@ -147,7 +150,7 @@ def _jpeg_segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Return the width and height of a PNG or JPEG file. Return None if the format or the header gives no size."""
+    """Return the width and height of a PNG or JPEG file. Return None for other files and if the size is missing."""
     if data.startswith(PNG):
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if data.startswith(JPEG):
@@ -190,13 +193,15 @@ def check_frames(frames: int) -> None:
 
 
 def check_tiff(file: "TiffFile") -> "TiffPage | None":
-    """Check that the first image of a TIFF file is its only photo, in full resolution. Return the photo's mask.
+    """Check that a TIFF file has one photo, and that the first image is this photo in full resolution.
+
+    Return the photo's mask. Return None if the file has no mask.
 
     Overviews and masks can follow the photo. A mask is 0 for the pixels that show nothing.
 
     Raises:
-        ImageError: The first image is a mask or smaller than another one. Or there are several photos or several masks.
-            Or a mask has another size than the photo.
+        ImageError: The first image is a mask, or it is smaller than another image. Or there are several photos or
+            several masks. Or the mask and the photo differ in size.
     """
     pages = _tiff_pages(file)
     first, *following = pages

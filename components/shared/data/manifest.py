@@ -107,7 +107,10 @@ def content_digest(table: pd.DataFrame) -> str:
 
 
 def table_digest(table: pa.Table) -> str:
-    """Return the sha256 (64 hex characters) of a table as CSV with quoted values. Missing values are empty."""
+    """Convert a table to CSV, and return the sha256 of the CSV text (64 hex characters).
+
+    All values are quoted. Missing values are empty.
+    """
     sink = pa.BufferOutputStream()
     csv.write_csv(table, sink, csv.WriteOptions(quoting_style="all_valid"))
     return bytes_digest(sink.getvalue())

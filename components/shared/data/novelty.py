@@ -1,4 +1,4 @@
-"""Score how much an image differs from a model's training images. If it differs a lot, the answer may be wrong.
+"""Score how much an image differs from a model's training images. A high score warns that the answer may be wrong.
 
 We measure the distance from the training images twice: with the network's embeddings, and with the image features,
 which do not depend on the network. The embeddings find some strange images that the features miss, and the features
@@ -33,7 +33,7 @@ SMALLEST_VARIANCE = 1e-6
 
 
 def embedding_limit(reference: np.ndarray, held_out: np.ndarray) -> float:
-    """Return a limit for the distance from the training images. Only 1 % of the held-out images are farther from them.
+    """Return a limit for the distance from the training images. Only 1 % of the held-out images exceed this limit.
 
     Args:
         reference: float (n, d), embeddings of training images.
@@ -88,9 +88,10 @@ class Novelty:
 
 
 def _distance_to_neighbours(reference: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the mean distance of each image to its NEIGHBOURS nearest reference images, float64 (m,).
+    """Return each image's mean distance to the nearest reference images, float64 (m,).
 
-    All embeddings are first scaled to length 1. `reference` is float (n, d), and `images` is float (m, d).
+    NEIGHBOURS is the number of reference images in this mean. `reference`, float (n, d), and `images`, float (m, d),
+    are embeddings. All embeddings are first scaled to norm 1.
     """
     similarity = _unit(images) @ _unit(reference).T
     count = min(NEIGHBOURS, len(reference))

@@ -4,7 +4,11 @@ from collections.abc import Iterable
 
 
 def used_bits_counts(used_bits: Iterable[int]) -> dict[str, int]:
-    """Count the scaled images by the number of bits that they use, such as {"12": 40}. 0 means "not scaled"."""
+    """Count the scaled images. For example, {"12": 40} means that 40 images use 12 bits.
+
+    Args:
+        used_bits: The number of bits that each image uses; 0 if the image was not scaled.
+    """
     scaled = sorted(bits for bits in used_bits if bits)
     return {str(bits): scaled.count(bits) for bits in dict.fromkeys(scaled)}
 

@@ -1,9 +1,9 @@
 """Write data set versions to the store, and fetch them into the cache that the steps on a machine share.
 
 In the store, a data set version is the folder `datasets/DIGEST/`. Its images are in shards, `shards/SHA256.tar`. The
-file dataset.json is written last and makes the data set version visible. It lists the shards, and all other files of
-the version with their sha256. These files are in the folder `datasets/DIGEST/files/NAME/`. NAME is the digest of their
-names and contents.
+file dataset.json is written last and makes the data set version visible. It lists the shards with their sizes, and the
+other files of the data set version with their sha256. The other files are in the folder `datasets/DIGEST/files/FILES/`.
+FILES is a digest of the names and contents of the other files.
 
 Two concurrent writers of the same data set version can pack the images into different shards. Each writer then has its
 own folder of files, so a reader never mixes the files of two writers.
@@ -113,8 +113,9 @@ def put_images(
 def commit(store: Store, name: str, folder: str | Path, shards: Mapping[str, int]) -> Version:
     """Upload the files of a folder as a data set version.
 
-    The data set version exists as soon as dataset.json exists, which is written last. If another writer was faster, the
-    existing data set version is not changed. The images of the existing version can be in different shards.
+    The file dataset.json is written last. As soon as this file exists, the data set version exists. If another writer
+    was faster, the existing data set version is not changed. The shards of the existing version can differ from
+    `shards`.
 
     Args:
         store: Storage root.
@@ -257,8 +258,8 @@ def fetch(store: Store, manifest: Manifest, cache: str | Path, limit: int | None
         Folder for `ShardReader`. The sha256 of every shard was verified when the shard was downloaded.
 
     Raises:
-        InputError: The store does not have the data set version, one of its shards is damaged, it is larger than the
-            limit, or the disk is full.
+        InputError: The store lacks a shard, or a shard is damaged. Or the data set version is larger than the limit, or
+            the disk is full.
     """
     cache = Path(cache)
     cache.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Cam:
 
 
 def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batch_size: int) -> np.ndarray:
-    """Return a map for each image. The map is high where the image speaks for a class.
+    """Return a map for each image. The map is high where the network sees evidence for a class.
 
     Args:
         network: The network, in eval mode.
@@ -41,8 +41,7 @@ def grad_cam(network: Network, cam: Cam, images: torch.Tensor, crack: bool, batc
         batch_size: Number of images in a forward pass.
 
     Returns:
-        float32 (N, H, W), each map scaled to [0, 1]. A map of zeros means that, in this layer, nothing
-        speaks for the class.
+        float32 (N, H, W), each map scaled to [0, 1]. A map of zeros means that the layer has no evidence for the class.
 
     Raises:
         InputError: A map is not finite, or the layer's gradient is zero for all images. With a zero gradient, the

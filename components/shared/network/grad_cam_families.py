@@ -1,6 +1,7 @@
 """Find the layers of a network that Grad-CAM can use, and convert their output to a map.
 
-To add a family, write a function like `_channels_first` for the shape of its output, and add it to FAMILIES.
+To add a family of networks, write a function like `_channels_first` that reads the output of this family. Then add the
+function to FAMILIES.
 """
 
 from collections.abc import Callable
@@ -82,7 +83,10 @@ FAMILIES = (_channels_first, _channels_last, _patch_tokens)
 
 
 def patch_grid(network: Network) -> Grid | None:
-    """Return how many rows and columns of patches a network divides an image into; None if it does not use patches."""
+    """Return the grid of a network that divides an image into patches: the numbers of rows and columns.
+
+    Return None if the network does not use patches.
+    """
     backbone: Any = network.backbone
     patch_reader = getattr(backbone, "patch_embed", getattr(backbone, "stem", None))
     grid = getattr(patch_reader, "grid_size", None)

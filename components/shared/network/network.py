@@ -91,7 +91,7 @@ def describe(
         architecture: Name in timm.
         weights: "none", "hub", a file's path or s3://BUCKET/KEY.
         input_size: Height and width in pixels.
-        seed: Seed of the random weights, which are the weights that are not loaded.
+        seed: Seed of the random weights. All weights that are not loaded are random.
         preprocessing: What the user set of mean, std and interpolation. A value of None means not set.
         training: Further fields of `ModelInfo`, such as dropout and tuning.
 
@@ -130,11 +130,11 @@ def check_architecture(architecture: str) -> None:
 
 
 def build_network(info: ModelInfo, load_weights: bool = True) -> Network:
-    """Build the network in its state before fine-tuning. Every call returns the same network.
+    """Build the network in its state before fine-tuning. Equal descriptions give networks with equal weights.
 
     Args:
         info: The description of the network.
-        load_weights: If false, the pretrained weights are not loaded. Use this if trained weights are loaded
+        load_weights: If false, the pretrained weights are not loaded. Use false if the caller loads trained weights
             afterwards.
 
     Raises:
@@ -184,8 +184,8 @@ def try_on_tiles(network: Network) -> None:
     """Run a network in eval mode on three clearly different tiles.
 
     Raises:
-        InputError: The network has pretrained weights, and its embeddings show that they cannot be used.
-        Exception: timm's networks raise different errors if the tiles do not have a size that they support.
+        InputError: The network has pretrained weights, and the embeddings show that these weights cannot be used.
+        Exception: The network does not support the size of the tiles. timm's networks raise errors of different types.
     """
     size = network.input_size
     black = torch.zeros(1, 3, size, size)
@@ -250,7 +250,7 @@ def _quiet_timm() -> Iterator[None]:
 
 
 def _start_small(backbone: Any, classes: int) -> None:
-    """Give the layers that compute the logits small random weights."""
+    """Set small random weights in the layers that compute the logits."""
     for head in find_heads(backbone):
         for layer in head.modules():
             # A layer that computes the logits has one row of weights per class. The head may contain other layers too.
@@ -290,9 +290,10 @@ def find_heads(backbone: Any) -> list[nn.Module]:
 
 
 def _sibling_hint(architecture: str) -> str:
-    """Return a hint that names the variant of the architecture from the other framework (TensorFlow or PyTorch).
+    """Return a hint for a message. For "efficientnet_b0", the hint is ", such as tf_efficientnet_b0".
 
-    Both variants have tensors with the same names and shapes. The hint is "" if timm has only one variant.
+    timm has two variants of some architectures, one from TensorFlow and one from PyTorch. Both variants have tensors
+    with the same names and shapes. The hint names the other variant. It is "" if timm has only one variant.
     """
     sibling = architecture.removeprefix("tf_") if architecture.startswith("tf_") else f"tf_{architecture}"
     return f", such as {sibling}" if timm.is_model(sibling) else ""

@@ -100,7 +100,8 @@ def create_pretrained(
     """Create a backbone with the weights of a file. Only the head is new.
 
     Args:
-        create: Function that creates the backbone from timm's options for the weights. {} gives random weights.
+        create: Function that creates the backbone. Its argument is a dict of timm's options for the weights. If the
+            dict is empty, the weights are random.
         path: The weights file.
         find_heads: Function that returns the head modules of a backbone.
 
@@ -204,8 +205,9 @@ def better_normalisation(backbone: Any, size: int, mean: torch.Tensor, std: torc
     """Return the normalisation that the pretrained weights expect, if it clearly differs from the given normalisation.
 
     The first BatchNorm of a network stores the variance that its inputs had during the pretraining. This variance is
-    proportional to 1 / std^2. We compare it with the variance of the same inputs on random images that resemble natural
-    images. If the network has no BatchNorm, we cannot find the expected normalisation.
+    proportional to 1 / std^2. We run the network on random images that resemble natural images, and measure the
+    variance of the BatchNorm's inputs. Then we compare the measured variance with the stored variance. If the network
+    has no BatchNorm, we cannot find the expected normalisation.
 
     Args:
         backbone: The backbone with the pretrained weights; it is not changed.

@@ -8,8 +8,8 @@ request is one sentence, with a status from 400 to 499, or 503 with Retry-After 
 The server starts to listen after the model has classified a test image. Then `/ready` answers 200. `/metrics` has the
 metrics for Prometheus, and standard output has one line of JSON per classified image.
 
-A registered model version contains its own code, under the same package names as this project. To run that code, the
-process must not have imported this project before. So this file imports nothing from the project, and runs as a script.
+A registered model version contains its own copy of this project's code, with the same package names. The process must
+import this copy, not the project. So this file imports nothing from the project, and runs as a script.
 """
 
 import asyncio
@@ -121,7 +121,7 @@ class Guard:
         """Append the body of a request to `body`, or raise RefusedError.
 
         Many clients read our response only after they have sent their whole body. So we also receive the rest of a
-        refused body, but do not keep it and do not wait longer for it.
+        refused body. We do not keep this rest, and we do not extend the time limit for it.
         """
         refused: RefusedError | None = None
         more = True
@@ -149,7 +149,7 @@ class Guard:
             raise refused
 
     def _refusal(self, body: bytearray, chunk: bytes) -> RefusedError | None:
-        """Return why a body may not grow by a chunk. Return None if it may grow."""
+        """Return an error if this chunk must not be added to the body. Return None if it may be added."""
         if len(body) + len(chunk) > MAX_BODY_BYTES:
             limit = MAX_BODY_BYTES // MB
             return RefusedError(413, f"the request is larger than {limit} MB; send fewer or smaller images at once")
@@ -227,7 +227,7 @@ def _images(body: bytearray, kind: str) -> list[list[str | None]]:
 
 
 def _csv_rows(body: bytearray) -> list[Any]:
-    """Return the column image of a CSV table, but at most MAX_IMAGES + 1 cells."""
+    """Return the cells of the column `image` of a CSV table, at most MAX_IMAGES + 1 cells."""
     csv.field_size_limit(MAX_BODY_BYTES)
     table = csv.reader(io.StringIO(body.decode()))
     names = next(table, [])
@@ -240,7 +240,7 @@ def _csv_rows(body: bytearray) -> list[Any]:
 
 
 def _json_rows(body: bytearray) -> list[Any]:
-    """Return the rows of a request in one of FORMS. A row is a dict, or a list of its cells, or its only cell."""
+    """Return the rows of a request in one of FORMS. A row is a dict, a list of cells, or a single cell."""
     try:
         request = json.loads(body)
     except RecursionError as error:
@@ -263,7 +263,7 @@ def _json_rows(body: bytearray) -> list[Any]:
 
 
 def _once(body: bytes) -> Receive:
-    """Return an ASGI function `receive` that returns a body that was already read."""
+    """Return an ASGI function `receive` for a body that was already read."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -278,8 +278,8 @@ def _once(body: bytes) -> Receive:
 class Connection(H11Protocol):
     """A connection that ends if the client does not send a new request in time.
 
-    uvicorn ends a connection that is silent after a response. It does not end a connection whose first request never
-    arrives, or whose headers arrive slowly, or whose client does not read the response.
+    uvicorn ends a connection that is silent after a response. It does not end a connection in three other cases: the
+    first request never arrives, the headers arrive slowly, or the client does not read the response.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -1,8 +1,8 @@
 """Run a registered model in a separate process. The process loads the model as a serving host does.
 
-A registered model version contains its own code, under the same package names as this project. To run that code, the
-process must not have imported this project before. The process runs this file as a script, with
-`python -I served_process.py MODEL_URI`, so this file does not import the project.
+A registered model version contains its own copy of this project's code, with the same package names. The process must
+import this copy, not the project. So this file imports nothing from the project. The process runs it as a script:
+`python -I served_process.py MODEL_URI`.
 
 Every line of standard input and standard output is one JSON value. The first line on standard output is "ready", or the
 reason why the model cannot be loaded. Then each line of standard input is a list of image files in base64, and the
@@ -27,7 +27,7 @@ class ModelLoadError(RuntimeError):
 
 
 class ModelProcess:
-    """A model that answers `ask` inside a `with` block. Its process ends with the block."""
+    """A model in a separate process. Call `ask` inside a `with` block. The process ends when the block ends."""
 
     def __init__(self, model_uri: str, name: str = ""):
         """Choose the model. The `with` statement starts the process, which loads the model.
@@ -148,7 +148,7 @@ def _serve(model_uri: str) -> None:
 
 
 def _answers(model: Any, images: list[str]) -> list[dict[str, Any]]:
-    """Return the model's answers. If it refuses the images together, give it each image alone."""
+    """Return the model's answers. If the model refuses the list of images, ask it about each image separately."""
     import pandas as pd
 
     try:

@@ -79,9 +79,9 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
         dataset: The tiles to read.
         batches: A sampler of whole batches, such as `TrainingBatches`, or the batch size. With a batch size, every tile
             appears once, in order.
-        workers: Number of decoding processes. None gives the number of processors that the container may use, divided
-            by `devices`, minus 1, at most `MAX_WORKERS`. If `batches` is a batch size that gives only a few batches,
-            there are no workers.
+        workers: Number of decoding processes. None means (processors of the container / `devices`) - 1, but at least 1
+            and at most `MAX_WORKERS`. If `batches` is a batch size and the tiles fill only a few batches, there are no
+            workers.
         devices: Number of devices whose loaders use the processors at the same time.
     """
     if workers is None:
@@ -107,7 +107,7 @@ def loader(dataset: TileDataset, batches: int | Sampler, workers: int | None = N
 
 
 def _default_workers(devices: int) -> int:
-    """Return the number of decoding processes of one device. One of the device's processors is left for the network."""
+    """Return the number of decoding processes for one device. Each device leaves one processor for the network."""
     return max(1, min(MAX_WORKERS, count_processors() // devices - 1))
 
 

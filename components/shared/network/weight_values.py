@@ -1,4 +1,4 @@
-"""Check that the values of pretrained weights can be those of a trained network."""
+"""Check that pretrained weights have values that are possible in a trained network."""
 
 from collections.abc import Callable
 
@@ -24,8 +24,8 @@ def check_values(tensors: dict[str, torch.Tensor]) -> None:
         tensors: Name -> tensor. Tensors of integers are not checked.
 
     Raises:
-        InputError: Values are NaN, infinite, constant, too small or too large. Or the statistics or the weights of the
-            normalisation layers cannot be right. The message gives only the cause.
+        InputError: Values are NaN, infinite, constant, too small or too large. Or the normalisation layers have
+            impossible statistics or weights. The message gives only the cause.
     """
     floating = {name: tensor.float() for name, tensor in tensors.items() if tensor.is_floating_point()}
     weights = {name: tensor for name, tensor in floating.items() if _is_matrix(name, tensor)}
@@ -52,7 +52,7 @@ def check_values(tensors: dict[str, torch.Tensor]) -> None:
 
 
 def check_embeddings(embeddings: torch.Tensor) -> None:
-    """Check the embeddings that a network with pretrained weights has for clearly different tiles.
+    """Check the embeddings that a network with pretrained weights computed from clearly different tiles.
 
     Args:
         embeddings: Floating, (tiles, D).
@@ -64,7 +64,10 @@ def check_embeddings(embeddings: torch.Tensor) -> None:
     embeddings = embeddings.double()
     largest = embeddings.abs().max().item()
     if not largest < LARGEST_EMBEDDING:
-        raise InputError(f"the network's embeddings have values up to {largest:.3g}; use another file")
+        raise InputError(
+            f"the network's embeddings have values up to {largest:.3g}, but every value must be below "
+            f"{LARGEST_EMBEDDING:g}; use another file"
+        )
 
     difference = (embeddings - embeddings[0]).norm(dim=1).max()
     if difference <= SMALLEST_DIFFERENCE * embeddings.norm(dim=1).max():

@@ -1,8 +1,8 @@
 """Find and fetch the weights that a network starts from. The sources are timm's hub, a file, or an object in S3.
 
 The source "none" means random weights. An object in S3 has its checksum next to it in `KEY.sha256`. `crack-pipeline
-mirror-weights` writes the object and the checksum. The sha256 of a hub file is known only after the download. Until
-then, the repository's name identifies the file.
+mirror-weights` writes the object and the checksum. The sha256 of a hub file is known only after the download. Before
+the download, the name of the hub's repository identifies the file.
 """
 
 import re
@@ -65,7 +65,7 @@ def check_weights(architecture: str, weights: str) -> None:
 
 
 def on_this_machine(architecture: str, weights: str) -> bool:
-    """Return whether a network can be built from a source of weights without a connection."""
+    """Return whether a network can be built without a connection, given the source of its weights."""
     if weights == "hub":
         return _cached(hub_place(architecture)) is not None
     return weights == "none" or (not weights.startswith("s3://") and Path(weights).is_file())

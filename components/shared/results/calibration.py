@@ -17,20 +17,23 @@ class ReviewBand:
     """The range of P(crack) in which a person must look at a tile. docs/statistics.md, "Triage", derives it.
 
     A tile with P(crack) below `low` gets the answer "no crack", and no person looks at it. A tile with P(crack) of at
-    least `high` gets the answer "crack". The band promises that at most the share `missed` of all cracked tiles has a
-    P(crack) below `low`. If the calibration were repeated many times with other validation photos, this promise would
-    hold in at least the share `confidence` of the repetitions.
+    least `high` gets the answer "crack".
+
+    The band makes a promise. With `missed` = 0.02, at most 2 % of all cracked tiles have a P(crack) below `low`. With
+    `confidence` = 0.95, this promise has a confidence of 95 %: if we repeated the calibration many times with other
+    validation photos, at least 95 % of the bands would keep the promise.
 
     Attributes:
-        low: Lower end of the band, calibrated P(crack), 0 to 1. If there were too few photos to choose it, it is 0.
-            Then every tile below `high` needs review.
+        low: Lower end of the band, calibrated P(crack), 0 to 1. It is 0 if there were too few validation photos with
+            cracks. Then every tile below `high` needs review.
         high: Upper end of the band, calibrated P(crack), at least `low`. It is the operating threshold.
         missed: The promised limit for the share of missed cracks, above 0 and below 1.
         confidence: The confidence of the promise, above 0 and below 1.
         photos: Number of validation photos with cracks.
-        photos_needed: Smallest number of validation photos with cracks that can give a `low` above 0. It is computed
-            for a model that misses none of their cracks.
-        counted: A photo with more cracked tiles than this counts like a photo with this many cracked tiles.
+        photos_needed: Smallest number of validation photos with cracks that can give a `low` above 0. The number is
+            computed for a model that misses no crack in these photos.
+        counted: The limit for the weight of one photo, in cracked tiles. For example, if the limit is 50, a photo with
+            200 cracked tiles counts like a photo with 50.
     """
 
     low: float
@@ -78,7 +81,7 @@ class Calibration:
         return 1 / (1 + np.exp(-np.clip(margin, -MAX_MARGIN, MAX_MARGIN)))
 
     def needs_review(self, p_crack: np.ndarray) -> np.ndarray:
-        """Return which tiles a person must look at, by their calibrated P(crack), float (n,).
+        """Return which tiles a person must look at. `p_crack` is calibrated, float (n,).
 
         Returns:
             bool (n,). If the model has no review band, the result is object (n,), and all its values are None.

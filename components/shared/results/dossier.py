@@ -39,7 +39,7 @@ def measurements_of(folder: str | Path) -> Measurements:
 
 
 def read_test_answers(folder: str | Path) -> pd.DataFrame:
-    """Read the candidate's answers to all test tiles without corruptions.
+    """Read the candidate's answers to all test tiles. No corruption was applied to these tiles.
 
     Returns:
         The columns sample_id, group_id, source, surface, path, label, p_crack (calibrated), crack (bool, true if the

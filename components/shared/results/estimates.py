@@ -27,8 +27,8 @@ def estimate_metrics(
 ) -> dict[str, Estimate]:
     """Return every metric in METRICS with its 95 % interval by bootstrap over groups.
 
-    A metric can be 1 because the model makes no error. Its interval is then computed as if the least certain answer of
-    each class were wrong (`_with_one_error` says why).
+    A perfect metric, such as a recall of 1, would get the interval [1, 1]. Instead, its interval is computed as if the
+    least certain answer of each class were wrong. `_with_one_error` says why.
 
     Args:
         labels: int (n,), 1 for crack.
@@ -64,7 +64,7 @@ def estimate_metrics(
 
 
 def few_errors(errors: float, images: int, groups: int) -> bool:
-    """Return whether there are fewer errors than images in an average group.
+    """Return whether the number of errors is below the mean number of images in a group.
 
     If so, an interval may be too narrow. In our simulations, such intervals cover the true value in only 84 to 93 % of
     the cases, not in 95 %.
@@ -123,12 +123,12 @@ def _with_one_error(labels: np.ndarray, p_crack: np.ndarray) -> tuple[np.ndarray
 
     A resample cannot contain an error that the images do not contain. So the bootstrap would give a model without
     errors the interval [1, 1]. In truth, such a model may make a few errors on other images, so we add one error in
-    each class. The order of models stays correct: a model with errors never gets a higher lower end than a model
-    without errors.
+    each class. The order of models stays correct: the interval of a model without errors never begins below the
+    interval of a model with errors.
 
     The first array is for metrics of decisions. In it, the least certain answer of each class is reversed. The second
-    array is for metrics of the ranking. In it, the lowest P(crack) of a crack and the highest P(crack) of an image
-    without a crack are swapped.
+    array is for metrics of the ranking. In it, two values are swapped: the lowest P(crack) of a crack, and the highest
+    P(crack) of an image without a crack.
     """
     cracks = np.flatnonzero(labels == 1)
     others = np.flatnonzero(labels == 0)

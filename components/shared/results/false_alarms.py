@@ -34,7 +34,7 @@ def rows_of_false_alarms(rows: Measurements) -> list[Measurement]:
 def false_alarms_in_words(rows: Measurements) -> str:
     """Return the false alarms on sound concrete as a list in Markdown. Return "" if no source is sound concrete.
 
-    A dagger after a number needs the footnote of `measurements.footnote`.
+    The list can contain daggers. `measurements.footnote` gives the sentence that explains them.
     """
     lines = []
     for row in rows_of_false_alarms(rows):

@@ -1,4 +1,4 @@
-"""Say when the groups of a test are not photos, because its intervals may then be too narrow."""
+"""Find out whether the groups of a test are photos. If they are not, the intervals may be too narrow."""
 
 import re
 from collections.abc import Iterable
@@ -17,8 +17,8 @@ def count_unknown_photos(group_ids: Iterable[str]) -> int:
 def interval_note(group_ids: Iterable[str]) -> str:
     """Return a sentence about the intervals if some groups are not photos. Return "" if all groups are photos.
 
-    If a group is not a photo, the photo's other tiles can be in other groups. The bootstrap draws these groups
-    independently of each other, although they have the same light, camera and concrete.
+    If groups are not photos, the tiles of one photo can be in several groups. The bootstrap draws these groups
+    independently of each other, although their tiles have the same light, camera and concrete.
 
     Args:
         group_ids: The group of each test tile.

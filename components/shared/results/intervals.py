@@ -34,9 +34,9 @@ SKEWNESS_FACTOR = (1 + 2 * 1.96**2) / 6
 
 @dataclass(frozen=True)
 class _Transform:
-    """A function that converts a number to an unbounded scale, its derivative and its inverse.
+    """A function with its derivative and its inverse. The function converts a number to an unbounded scale.
 
-    On the unbounded scale, the errors of the number are almost normally distributed.
+    On the unbounded scale, the random error of the number is almost normally distributed.
     """
 
     forward: Callable
@@ -96,14 +96,14 @@ def one_twice(count: int) -> np.ndarray:
 def interval(
     value: float, draws: np.ndarray, twice: np.ndarray, groups: int, scale: Scale, losses: float = math.inf
 ) -> tuple[float, float]:
-    """Return the lower and upper end of a number's 95 % interval. Both are `value` if the number never varies.
+    """Return the lower and upper end of a number's 95 % interval. If all draws are equal, both ends are `value`.
 
     Args:
         value: The number, measured on all groups.
         draws: float (resamples,), the number in each resample of `draw_groups`; NaN if it is undefined there.
         twice: float (groups,), the number in each resample of `one_twice`; may be empty.
         groups: Number of groups, at least 2.
-        scale: The range of the number: "share" 0 to 1, "signed" -1 to 1, "loss" 0 or more, "difference" any number.
+        scale: Range of the number: "share" (0 to 1), "signed" (-1 to 1), "loss" (0 or more), "difference" (unlimited).
         losses: Only for a difference between two models: the sum of the losses of both models. A loss is, for example,
             1 - AUROC. If both models make few errors, these errors come from few photos, and other photos could move
             the difference further. So smaller losses give a longer interval, on the side of the longer tail.

@@ -122,10 +122,10 @@ SCHEMA = pa.schema(
 assert [field.name for field in fields(Measurement)] == SCHEMA.names
 
 
-FEW_ERRORS = "there are fewer errors than tiles in an average photo, so this interval may be too narrow"
+FEW_ERRORS = "the number of errors is below the number of tiles in an average photo, so this interval may be too narrow"
 DAGGER = (
-    "† There are fewer errors than tiles in an average photo, so this interval may be too narrow. (If there is no "
-    "error, the least certain answer of each class was counted as an error.)"
+    "† The number of errors is below the number of tiles in an average photo, so this interval may be too narrow. (If "
+    "there was no error, we computed the interval as if the least certain answer of each class were wrong.)"
 )
 SPELLINGS = {name.lower(): name for name in ("AUROC", "F1", "MCC", "NLL", "ECE", "AUC", "Brier", "IoU", "ROAD")}
 SPELLINGS["m2"] = "m²"
@@ -141,7 +141,10 @@ def spoken(name: str) -> str:
 
 
 def with_interval(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """Return a number and its interval for people, such as "0.9125 [0.850, 0.956]"; "-" if the number is undefined."""
+    """Return a text that shows a number and its interval, such as "0.9125 [0.850, 0.956]".
+
+    The text is "-" if the number is undefined.
+    """
     if value is None or math.isnan(value):
         return "-"
     if low is None or high is None:
@@ -150,9 +153,9 @@ def with_interval(value: float | None, low: float | None = None, high: float | N
 
 
 def shown_row(row: Measurement | None) -> str:
-    """Return a measurement for people. Return "-" if `row` is None or its value is undefined.
+    """Return a text that shows a measurement. The text is "-" if `row` is None or its value is undefined.
 
-    A dagger stands for the note FEW_ERRORS.
+    The text ends with a dagger if the measurement has the note FEW_ERRORS.
     """
     if row is None:
         return "-"
@@ -169,7 +172,7 @@ def footnote(rows: Iterable[Measurement | None]) -> str:
 
 
 def write_measurements(rows: Iterable[Measurement], path: str | Path) -> None:
-    """Write numbers as a parquet file in the given order. A slice is written as its text."""
+    """Write numbers as a parquet file in the given order. A slice is written as text, such as "surface=wall"."""
     table = pa.Table.from_pylist([vars(row) | {"slice": str(row.slice)} for row in rows], schema=SCHEMA)
     pq.write_table(table, path)
 

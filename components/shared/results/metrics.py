@@ -218,7 +218,7 @@ class _Ranked:
 
 
 def _ranking_metrics(labels: np.ndarray, p_crack: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the metrics in RANKING and ece, each float64 (resamples,); NaN if there are no images.
+    """Return ece and the metrics in RANKING, each float64 (resamples,); NaN if there are no images.
 
     The images (n,) must be in order of rising P(crack); `weights` is (resamples, n).
     """
@@ -229,7 +229,7 @@ def _ranking_metrics(labels: np.ndarray, p_crack: np.ndarray, weights: np.ndarra
 
 
 def _auroc(ranked: _Ranked) -> np.ndarray:
-    """Return the share of pairs (a crack, another image) in which the crack has the higher P(crack).
+    """Compare each crack with each image without a crack. Return how often the crack has the higher P(crack), 0 to 1.
 
     A pair with equal P(crack) counts half.
     """
@@ -242,7 +242,7 @@ def _auroc(ranked: _Ranked) -> np.ndarray:
 
 
 def _average_precision(ranked: _Ranked) -> np.ndarray:
-    """Return the precision at the P(crack) of each crack, averaged over all cracks."""
+    """Compute one precision for each crack, with the crack's P(crack) as the threshold. Return the mean precision."""
     all_cracks = ranked.cracks_so_far[:, -1]
     all_images = ranked.images_so_far[:, -1]
     called = all_images[:, None] - ranked.images_so_far + ranked.images
@@ -255,7 +255,7 @@ def _ece(ranked: _Ranked) -> np.ndarray:
     """Return the expected calibration error: |share of cracks - mean P(crack)|, averaged over bins of equal weight.
 
     Images with equal P(crack) may belong to several bins. They are spread evenly over these bins, so the order of the
-    rows does not matter. Like every error that uses bins, it is too high if there are few images.
+    rows does not matter. The bins make the result too high if there are few images.
 
     Source: Nguyen & O'Connor 2015.
     """

@@ -4,12 +4,13 @@ The predict step writes the folder. The evaluate, explain, drift and gate steps 
 running the network. The folder contains:
 
 - `predictions.parquet`: one row per image and view (the clean image, or the image with a corruption);
-- `embeddings.npy`: one row for each row of `predictions.parquet` with a clean image after fine-tuning;
+- `embeddings.npy`: one row per clean image, after fine-tuning, in the order of `predictions.parquet`;
 - `views.jpg`: one image in all views; only if the network also answered corrupted images;
 - `calibration.json`: only in the champion's folder.
 
-`predictions.parquet` may have no rows. Then there is no champion, or the champion was trained on all test tiles or
-their photos.
+The predict step also writes such a folder for the champion. The champion answers only the test tiles that it does not
+know. It knows a tile if it was trained or validated on this tile or on another tile of the same group. If the champion
+knows every test tile, `predictions.parquet` in this folder has no rows. If there is no champion, it has no rows either.
 """
 
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Predictions:
 
 
 def empty_predictions() -> Predictions:
-    """Return predictions without rows. They are used if there is no champion, or if it has no test tiles to answer."""
+    """Return predictions without rows, for example if there is no champion."""
     return Predictions(SCHEMA.empty_table().to_pandas(), np.zeros((0, 0), np.float32))
 
 
@@ -177,6 +178,6 @@ def _check(predictions: Predictions, where: str) -> None:
     clean = int(_is_clean(table, "after").sum())
     if len(predictions.embeddings) != clean:
         raise InputError(
-            f"{where}: there are {len(predictions.embeddings)} embeddings for {clean} rows of uncorrupted images "
-            "after fine-tuning, but there must be one for each row; run the step predict again"
+            f"{where}: there are {len(predictions.embeddings)} embeddings for {clean} rows. Each row of an uncorrupted "
+            "image after fine-tuning must have one embedding; run the step predict again"
         )

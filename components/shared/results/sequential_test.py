@@ -25,8 +25,9 @@ MAX_LOG_WEALTH = 700.0
 class Bets:
     """The outcomes of n bets. A bet is about one random draw: one tile, or several tiles of one photo.
 
-    The outcome of a bet is the total weight of its good tiles, and the total weight of its bad tiles. The tested share
-    is good / (good + bad), with the sums over all bets. The bets are independent and have the same distribution.
+    The outcome of a bet is the total weight of its good tiles, and the total weight of its bad tiles. The bets are
+    about a share, such as recall: good / (good + bad), where good and bad are sums over all bets. The bets are
+    independent and have the same distribution.
 
     Attributes:
         good: float (n,), at least 0, such as the weight of the cracks that were found.
@@ -46,17 +47,17 @@ class Bets:
         return float(self.good.sum() / total) if total else float("nan")
 
     def swapped(self) -> "Bets":
-        """Return the bets with good and bad exchanged. Their tested share is 1 - share."""
+        """Return the bets with good and bad exchanged. If the share was 0.9, it is now 0.1."""
         return Bets(self.bad, self.good, self.most_bad, self.most_good)
 
 
 def evidence_above(
     bets: Bets, limit: float, fractions: np.ndarray = FRACTIONS, starts: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the evidence, after each bet, that the tested share (such as recall) is above a limit.
+    """Return the evidence, after each bet, that the share of `bets` is above a limit.
 
-    If the share is not above the limit, the evidence is unlikely to become large. For a risk such as 0.05, the
-    probability that the evidence ever reaches 1 / risk is at most `risk`. A higher limit gives less evidence.
+    If the share is not above the limit, the evidence is unlikely to become large. For example, the probability
+    that it ever reaches 20 is at most 1 / 20, and for 100 it is at most 1 / 100. A higher limit gives less evidence.
 
     Args:
         bets: The outcomes of n bets, in the order of the draws.
@@ -77,17 +78,17 @@ def evidence_above(
 
 
 def evidence_below(bets: Bets, limit: float) -> np.ndarray:
-    """Return the evidence, after each bet, that the tested share is below a limit. See `evidence_above`."""
+    """Return the evidence, after each bet, that the share of `bets` is below a limit. See `evidence_above`."""
     return evidence_above(bets.swapped(), 1 - limit)
 
 
 def ends(bets: Bets, risk: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return a confidence interval for the tested share after each bet, as its lower ends and its upper ends.
+    """Return the lower ends and the upper ends of n confidence intervals for the share, one interval after each bet.
 
-    Both arrays are float64 (n,).
+    Both arrays are float64 (n,). Each end is 0, 1 or a value of `GRID`.
 
-    The probability that the share is below one or more of the lower ends is at most `risk`. The probability that the
-    share is above one or more of the upper ends is at most `risk` too. An end is a value of `GRID`, 0 or 1.
+    The probability that any of the lower ends is above the share is at most `risk`. The probability that any of the
+    upper ends is below the share is at most `risk` too.
     """
     return _lower_ends(bets, risk), 1 - _lower_ends(bets.swapped(), risk)
 

@@ -12,13 +12,14 @@ PAIR = re.compile(r"(?:[^\\,]|\\.)+")  # ends before the next comma that has no 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of a split: the rows that have given values in given columns.
+    """A part of a split, such as all rows that have the value "wall" in the column "surface".
 
     As text, the whole split is "all". Any other slice is the list of its pairs, such as "corruption=blur,severity=3". A
     comma or a backslash inside a value is written with a backslash in front.
 
     Attributes:
-        pairs: (column, value) for each column, in order. If there are no pairs, the slice is the whole split.
+        pairs: (column, value) for each column, in order. The slice contains the rows that have all these values. If
+            there are no pairs, the slice is the whole split.
     """
 
     pairs: tuple[tuple[str, str], ...] = ()

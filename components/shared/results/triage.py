@@ -25,8 +25,9 @@ def triage_in_words(band: ReviewBand | None, rows: Measurements) -> str:
     review = _percent(rows.find(REVIEW_SHARE))
     if not band.is_certified:
         return (
-            f"Every tile with P(crack) below {band.high:.3g} needs review{_on_test(review)}. People could skip some of "
-            f"these tiles if the validation split had at least {band.photos_needed:,} photos with cracks, but it has "
+            "The validation split has too few photos with cracks to trust the answer 'no crack'. So every tile with "
+            f"P(crack) below {band.high:.3g} needs review{_on_test(review)}. People could skip some of these "
+            f"tiles if the validation split had at least {band.photos_needed:,} photos with cracks, but it has "
             f"{band.photos:,}. With enough photos, the pipeline chooses which tiles people skip. Then at most "
             f"{_number(band.missed)} % of all cracks are missed (with {_number(band.confidence)} % confidence)."
         )

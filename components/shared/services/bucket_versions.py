@@ -1,6 +1,6 @@
 """Remove the old versions of deleted objects. In a bucket that keeps versions, a deletion only hides an object.
 
-A version without content marks the deletion. If this mark is removed before the content, the object is there again.
+A version without content marks the deletion. If this mark is removed before the content, the object exists again.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -83,7 +83,7 @@ def deleted_objects(
 
 
 def _entries(store: Store, prefix: str) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Yield each version under a prefix, and true if it has content. A version without content marks a deletion."""
+    """Yield a pair for each version under a prefix: the version, and whether it has content or marks a deletion."""
     position: dict[str, str] = {}
     while True:
         page = _page(store, prefix, position)
@@ -107,7 +107,7 @@ def _page(store: Store, prefix: str, position: dict[str, str]) -> dict[str, Any]
 def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
     """Remove all versions of deleted objects. Nobody can restore them afterwards.
 
-    An object whose content the bucket does not remove stays deleted.
+    If the bucket refuses to remove the content of an object, we keep the deletion mark, so the object stays deleted.
 
     Raises:
         InputError: The bucket refuses to remove a version, for example because Object Lock protects it. All other
@@ -129,8 +129,8 @@ def remove_versions(store: Store, objects: Iterable[DeletedObject]) -> None:
         key, message = next(iter(refused.items()))
         raise InputError(
             f"the bucket {store.bucket} refuses to remove the versions of {len(refused)} of {len(objects)} deleted "
-            f"objects, such as {store.uri}/{key}: {message}; if Object Lock protects them, run the command again after "
-            "the protection ends; otherwise, the access key needs the right s3:DeleteObjectVersion"
+            f"objects, such as {store.uri}/{key}: {message}. If Object Lock protects these versions, run the command "
+            "again after the protection ends. Otherwise, give the access key the right s3:DeleteObjectVersion"
         )
 
 

@@ -17,9 +17,10 @@ def fill_in_days(uri: str) -> str:
 
 
 def has_other_days(uri: str) -> bool:
-    """Return true if `uri` contains {date} or {yesterday}, and the folder that contains the days is not empty.
+    """Return true if `uri` contains {date} or {yesterday}, and the folder before this part is not empty.
 
-    Then the path is correct, and a missing folder means a day without images.
+    In `s3://crack/incoming/{yesterday}`, the folder before this part is `s3://crack/incoming/`. If this folder is not
+    empty, the path is correct. Then a missing folder for one day means that this day has no images.
     """
     parts = re.split(PATH_PART_WITH_A_DAY, uri, maxsplit=1)
     if len(parts) == 1:

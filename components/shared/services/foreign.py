@@ -90,7 +90,7 @@ class ForeignObjects:
 
 
 def _md5(answer: Mapping[str, Any], one: StoredObject) -> str:
-    """Return the MD5 of an object according to the server. Return "" if the server does not give it."""
+    """Return the MD5 that the server gives for an object. Return "" if the server does not give an MD5."""
     tag = str(answer.get("ETag", "")).strip('"') or one.tag
     has_own_key = any(answer.get(name) for name in OWN_KEYS)
     return "" if has_own_key or not MD5.fullmatch(tag) else tag

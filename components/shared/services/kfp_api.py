@@ -1,8 +1,8 @@
 """Call KFP's REST API to start, schedule and watch runs.
 
-We use the generated client (`kfp_server_api`), and not `kfp.Client`, which calls the generated client. `kfp.Client`
-waits for an answer without a time limit, searches pipelines without a namespace, ignores proxies, prints, and writes to
-the home folder.
+We call the generated client (`kfp_server_api`) directly. `kfp.Client` also calls the generated client, but it has
+faults: it waits for an answer without a time limit, searches pipelines without a namespace, ignores proxies, prints,
+and writes to the home folder.
 """
 
 import contextlib
@@ -133,7 +133,11 @@ class KfpApi:
         )
 
     def version(self, pipeline_id: str, name: str, file: Path, description: str) -> tuple[Any, bool]:
-        """Return the pipeline's version of this name, and true if this call uploaded the version from the file."""
+        """Return the pipeline's version that is called `name`. If it does not exist, upload the file as this version.
+
+        Returns:
+            The version, and true if this call uploaded it.
+        """
         before = self._find_version(pipeline_id, name)
         if before:
             return before, False
@@ -145,7 +149,7 @@ class KfpApi:
         ), True
 
     def newest_version(self, pipeline: str) -> Any | None:
-        """Return the newest version of the pipeline of this name, or None if there is none."""
+        """Return the newest version of a pipeline. Return None if the pipeline does not exist or has no version."""
         found = self._find_pipeline(pipeline)
         if found is None:
             return None
@@ -159,7 +163,7 @@ class KfpApi:
         yield from self._pages("list runs", self._runs.run_service_list_runs, "runs", **query)
 
     def find_run(self, experiment_id: str, name: str) -> Any | None:
-        """Return the experiment's run of this name, or None if there is none."""
+        """Return the experiment's run that is called `name`. Return None if it does not exist."""
         query = {"experiment_id": experiment_id, "filter": _named(name)}
         return next(self._pages("list runs", self._runs.run_service_list_runs, "runs", **query), None)
 
@@ -198,7 +202,7 @@ class KfpApi:
         return json.loads(manifest)
 
     def log(self, run_id: str, pod: str) -> str:
-        """Return the log of a run's pod so far. After the pod is deleted, KFP returns its copy of the log."""
+        """Return the log of a run's pod, up to now. After the pod is deleted, KFP returns a stored copy of the log."""
         path = f"/apis/v1alpha1/runs/{run_id}/nodes/{pod}/log"
         return str(self._get(path, "read the log", "str"))
 

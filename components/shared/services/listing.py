@@ -1,7 +1,7 @@
 """List the objects of a bucket completely and correctly.
 
 SeaweedFS can give a wrong continuation token. Then a listing ends early (seaweedfs#8287, #10652). To notice this, we
-request one more page. It starts after the last key of the listing, and this request needs no token.
+request one more page. This page starts after the last key of the listing, so the request needs no token.
 
 A listing has no checksum. If one byte of a key changes on the way, the object seems to be missing, and nobody would
 notice. So we list until two listings agree.
@@ -93,7 +93,7 @@ def _all_pages(connection: Connection, bucket: str, prefix: str) -> dict[str, St
 
 
 def _key_after(connection: Connection, bucket: str, prefix: str, found: dict[str, StoredObject]) -> str:
-    """Return the first key that the bucket has after the end of a listing. Return "" if the listing is complete."""
+    """Return the first key in the bucket after the last key of a listing. Return "" if the listing is complete."""
     if not found:
         return ""
     last = next(reversed(found))

@@ -1,4 +1,4 @@
-"""Explain the failures of an MLflow server or store to the user."""
+"""Explain to the user why a request to MLflow failed. MLflow is a server or a local SQLite file."""
 
 import os
 import re
@@ -26,8 +26,8 @@ def require_answer(client: MlflowClient, patience: float = 0.0) -> None:
 
     Args:
         client: The client of the server.
-        patience: Seconds for which a failed connection is tried again. If the server refuses this user, there is no
-            second attempt.
+        patience: If the connection fails, we try again for this number of seconds. If the server refuses this user, we
+            do not try again.
     """
     wait = {name: value for name, value in SHORT_WAIT.items() if name not in os.environ}
     deadline = time.monotonic() + patience

@@ -56,7 +56,8 @@ def client() -> MlflowClient:
 
     Raises:
         InputError: The variable is not set, or the server does not answer or refuses this user. Without the variable,
-            MLflow would write to the working directory. A command gives up after seconds, and a step after minutes.
+            MLflow would write to the working directory. If the server does not answer, a command gives up
+            after seconds, and a step gives up after minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -82,7 +83,7 @@ def _explained() -> Iterator[None]:
 
 
 def every(search: Callable[..., Any], *arguments: Any) -> Iterator[Any]:
-    """Yield all results of a search of the client. The results are requested page by page."""
+    """Call a search method of the client, such as `search_runs`, page by page. Yield the results of all pages."""
     token = None
     while True:
         page = search(*arguments, page_token=token)
@@ -163,7 +164,7 @@ def experiment_id(name: str) -> str:
 
 @_explained()
 def end_job(experiment: str, job: str, status: str) -> None:
-    """End every MLflow run of a pipeline job that is still running. `status` is a final status, such as "FAILED"."""
+    """End all unfinished MLflow runs of a pipeline job. Each run gets the final status `status`, such as "FAILED"."""
     query = f"tags.`{JOB}` = '{job}' and attributes.status = 'RUNNING'"
     for run in client().search_runs([experiment_id(experiment)], query):
         client().set_terminated(run.info.run_id, status)
@@ -280,7 +281,7 @@ def version_by_content(name: str, content: str) -> str | None:
 
 @_explained()
 def put(write: Callable[..., Any], *row: str) -> None:
-    """Set an alias or a tag of a registered model. Another process may set the same alias or tag at this moment.
+    """Set an alias or a tag of a registered model. Other processes may set the same alias or tag at the same time.
 
     MLflow has a row in its database for each alias and each tag. It checks whether the row exists, and then inserts or
     updates the row. If two processes insert at the same time, the server refuses one insert. At the second attempt, the

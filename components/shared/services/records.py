@@ -26,7 +26,7 @@ def write_record(store: Store, key: str, record: Any) -> None:
     """
     content = asdict(record) if is_dataclass(record) and not isinstance(record, type) else dict(record)
     if SEAL in content:
-        raise ValueError(f"the record {key} has a field {SEAL}, which is the name of its digest; rename the field")
+        raise ValueError(f"the record {key} has a field {SEAL}, but the digest needs this name; rename the field")
     sealed = {**content, SEAL: digest(content)}
     store.put_bytes(key, json.dumps(sealed, indent=1).encode())
 
@@ -37,8 +37,8 @@ def read_record(store: Store, key: str, kind: type[Record], way_out: str) -> Rec
     Args:
         store: Storage root.
         key: Key of the object.
-        kind: A dataclass with the record's fields, or a type of dict.
-        way_out: The end of the error message if the object is damaged: what the user can do, or what happens next.
+        kind: Type of the result: a dataclass with the record's fields, or a dict type such as `dict[str, Any]`.
+        way_out: End of the error message for a damaged object. It says what the user can do, or what happens next.
 
     Raises:
         MissingObjectError: The object does not exist.

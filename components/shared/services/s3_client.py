@@ -1,8 +1,8 @@
 """Connect to a bucket with the settings in the environment. Repeat failed requests that may succeed the next time.
 
-All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage for one
-bucket, which the environment variable LOCAL_BUCKET names. All other buckets are reached with the user's own AWS_*
-variables. The local run passes these variables to the steps under the names OUTSIDE_AWS_*.
+All settings are AWS_* environment variables; docs/storage.md lists them. A local run has its own storage with one
+bucket. The environment variable LOCAL_BUCKET contains the name of this bucket. All other buckets are reached with the
+user's own AWS_* variables. The local run passes these variables to the steps under the names OUTSIDE_AWS_*.
 """
 
 import base64
@@ -181,7 +181,7 @@ def _settings(bucket: str) -> Mapping[str, str]:
 
 
 def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
-    """Return the value of the first named setting that has a value. Return None if no named setting has a value."""
+    """Search the settings in the order of `names`, and return the first value that is not empty, or None."""
     values = [settings[name] for name in names if settings.get(name)]
     return values[0] if values else None
 
@@ -189,10 +189,11 @@ def _first(settings: Mapping[str, str], names: tuple[str, ...]) -> str | None:
 def _outside_credentials(session: Any, settings: Mapping[str, str], uri: str) -> dict[str, str | None]:
     """Return the credentials for a bucket outside the local run.
 
-    If the settings contain no access key and secret key, let botocore find the credentials, such as in a profile, and
-    return {}.
+    If the settings contain an access key and a secret key, return these credentials. Otherwise, botocore looks
+    for credentials, for example in a profile, and the result is {}.
 
-    Without this function, boto3 would use the credentials in the environment. They are for the local run's own storage.
+    Without this function, boto3 would use the credentials in the environment. The credentials in the environment are
+    for the local run's own storage.
     """
     credentials = {argument: settings.get(variable) for argument, variable in CREDENTIALS.items()}
     if credentials["aws_access_key_id"] and credentials["aws_secret_access_key"]:

@@ -1,4 +1,4 @@
-"""Explain to the user why a request to an S3 server, or to a server that gives credentials, failed."""
+"""Explain to the user why a request failed. The request goes to an S3 server, or to a server that gives credentials."""
 
 import datetime
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ STS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetFederationToken", "GetSess
 
 
 class MissingObjectError(InputError):
-    """No object in the store has the key."""
+    """The store does not have the object."""
 
 
 class DamagedObjectError(InputError):
@@ -110,8 +110,8 @@ def s3_errors_explained() -> Iterator[None]:
         if package in ("boto3", "botocore", "s3transfer") or TRANSFER_FAILED in str(error):
             cause = " ".join(str(error).split())
             raise InputError(
-                f"MLflow's storage of artifacts failed: {cause}; check the storage server and the AWS_ settings, and "
-                "run again"
+                f"MLflow could not use its artifact store: {cause}; check the storage server and the AWS_* settings, "
+                "and run again"
             ) from error
         raise
 
@@ -135,7 +135,7 @@ def no_credentials(uri: str, error: Exception) -> InputError:
 
 
 def code_of(error: Any) -> str:
-    """Return the code of a botocore ClientError. If the server gave no code, it is the HTTP status."""
+    """Return the code of a botocore ClientError. If the server gave no code, botocore uses the HTTP status as code."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 

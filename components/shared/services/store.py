@@ -4,8 +4,8 @@ A server can confirm a write and then lose the object, or return other bytes tha
 
 - After a write, we read the object back. For a large object, we compare only the size.
 - If the caller gives a digest, every read is compared with this digest, and a wrong read is repeated.
-- After a listing, we check that the bucket has no key after the last key of the listing. We list until two listings
-  agree.
+- A server may end a listing too early. So we ask for keys after the last listed key. If there are such keys, we list
+  again. We also list until two listings agree.
 """
 
 import os
@@ -215,7 +215,7 @@ class Store:
         )
 
     def _has(self, key: str, digest: str) -> bool:
-        """Return whether an object can be read back with this sha256."""
+        """Return whether the object can be read back and its content has the sha256 `digest`."""
         try:
             self.get_bytes(key, digest)
         except (MissingObjectError, DamagedObjectError):
@@ -309,11 +309,11 @@ class Store:
         Args:
             prefix: Prefix of the objects' keys.
             folder: Local folder. It is created if it does not exist.
-            digests: Name of each object, relative to the prefix -> its sha256.
+            digests: A dict: name of an object, relative to the prefix -> sha256 of the content.
 
         Raises:
             MissingObjectError: One of the objects does not exist.
-            DamagedObjectError: No read of an object returned content with the digest that its key gives.
+            DamagedObjectError: No read of an object returned content with the sha256 in `digests`.
         """
         calls = []
         for name, digest in digests.items():

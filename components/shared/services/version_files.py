@@ -32,8 +32,8 @@ def version_files(name: str, version: str) -> Iterator[Path]:
 def version_folder(name: str, version: str) -> Iterator[Path]:
     """Fetch a registered model version as MLflow stores it. Compare its files with the digest from the registration.
 
-    The files are in a bucket, and their digest is in MLflow. So a person who can write to the bucket, but not to
-    MLflow, cannot change the code or the weights of a version without being noticed.
+    The files are in a bucket, and their digest is in MLflow. A person who can write only to the bucket could change the
+    code or the weights of a version. The comparison shows such a change.
 
     Yields:
         The folder of the model version. Its files exist until the `with` block ends.

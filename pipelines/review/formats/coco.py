@@ -36,7 +36,7 @@ def write(tiles: list[ExportedTile], folder: Path) -> Path:
 
 
 def read(path: Path, content: dict[str, Any]) -> list[Marks]:
-    """Read parsed JSON.
+    """Read the marks from the parsed JSON of a COCO file.
 
     Raises:
         InputError: The file name of an image contains no sample_id, a field is missing, an annotation belongs to no

@@ -16,7 +16,7 @@ FILE, LABELS = "cvat.xml", "cvat-labels.json"
 
 
 def write(tiles: list[ExportedTile], folder: Path) -> Path:
-    """Write the annotations, and the labels for the task's raw label editor."""
+    """Write two files: the annotations, and the labels as JSON for the tab "Raw" of CVAT's label editor."""
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
     for number, tile in enumerate(tiles):

@@ -36,9 +36,10 @@ class Marks:
 def answers_of(tiles: list[Marks], unmarked: str | None) -> Given:
     """Return the answers that the marks mean.
 
-    A class of the whole tile is the answer. Shapes are turned into an answer like the masks of training tiles: by
-    `label_of_share`, from the share of crack pixels. If the share fits neither label, `left_out` of the result names
-    the tile. A tile without any mark gets the answer `unmarked`. If `unmarked` is None, such a tile has no answer.
+    If the whole tile has a class, this class is the answer. Otherwise, `label_of_share` computes the answer from the
+    share of pixels that the shapes mark as crack. A training tile with a mask gets its label in the same way. If
+    the share fits neither label, `left_out` of the result names the tile. A tile without any mark gets the answer
+    `unmarked`. If `unmarked` is None, such a tile has no answer.
 
     Raises:
         InputError: A class is unknown, or a tile has two different answers.

@@ -53,8 +53,8 @@ def read(folder: Path) -> list[Marks]:
             found.append(Marks(tile_of([path.name], str(path)), str(path), [path.parent.name]))
     if not found:
         raise InputError(
-            f"{folder} has neither a folder {LABELS} nor a folder that is named like an answer ({', '.join(WORDS)}) "
-            "and has files; give the folder of a YOLO data set"
+            f"{folder} has neither a folder {LABELS} nor a folder of tiles whose name is an answer "
+            f"({', '.join(WORDS)}); give the folder of a YOLO data set"
         )
     return found
 
@@ -100,10 +100,10 @@ def _read_label_file(path: Path, names: dict[int, str]) -> Marks:
 
 
 def _class_names(folder: Path) -> dict[int, str]:
-    """Read the names of the classes from the only file that has them.
+    """Find the file with the names of the classes, and read the names.
 
     Raises:
-        InputError: There is no file with the names, or there are several.
+        InputError: The folder has no such file, or several such files.
     """
     found = []
     for place in (folder, folder / LABELS):
@@ -111,7 +111,7 @@ def _class_names(folder: Path) -> dict[int, str]:
     if len(found) != 1:
         shown = f": {', '.join(map(str, found))}" if found else ""
         raise InputError(
-            f"{folder} has {len(found)} files with the names of the classes{shown}; it must have exactly one of the "
-            f"files {', '.join(NAMES_FILES)}"
+            f"{folder} has {len(found)} files that list the classes{shown}; give it exactly one of the files "
+            f"{', '.join(NAMES_FILES)}"
         )
     return read_class_names(found[0])

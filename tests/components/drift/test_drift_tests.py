@@ -13,7 +13,7 @@ CONFIG = DriftConfig(permutations=199)
 
 
 def side(name: str, groups: int, per_group: int, seed: int, **moved: float) -> Profile:
-    """Return photos whose features have a level of their own. `moved` shifts a feature by some standard deviations."""
+    """Return a profile. Photos differ in their mean features. `moved` shifts a feature by standard deviations."""
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(groups), per_group)
     columns = {}
@@ -91,12 +91,8 @@ def test_groups_are_evened_out():
 @pytest.mark.parametrize(
     ("reference", "current", "message"),
     [
-        (np.arange(40), np.arange(29), "there are too few current images: 29, but at least 30 are needed"),
-        (
-            np.repeat([0, 1], 20),
-            np.arange(40),
-            r"the reference images come from too few photos: 2, but at least 4 are needed",
-        ),
+        (np.arange(40), np.arange(29), "the number of current images is 29, but it must be at least 30"),
+        (np.repeat([0, 1], 20), np.arange(40), "the number of reference photos is 2, but it must be at least 4"),
         (np.arange(40), np.arange(40), "^$"),
     ],
 )

@@ -89,7 +89,7 @@ def test_one_moved_feature_is_drift_and_many_moved_features_need_a_retraining(ch
 
 @pytest.mark.parametrize(
     ("images", "why"),
-    [(25, "there are too few current images: 25, but at least 30 are needed"), (120, "come from too few photos: 1,")],
+    [(25, "the number of current images is 25, but it must be at least 30"), (120, "number of current photos is 1,")],
 )
 def test_too_few_images_or_photos_are_skipped_with_the_reason(check, images, why):
     observed = profile("p", images, 4)

@@ -96,7 +96,7 @@ def test_a_change_of_the_camera_is_found_in_its_feature(tmp_path, store, change,
 def test_too_few_images_are_skipped_with_the_reason(tmp_path, store):
     rows, pages = run(tmp_path, store, images=90)
     assert np.isnan(rows["drift.detected"].value)
-    assert "there are too few reference images: 10, but at least 30 are needed" in rows["drift.share"].note
+    assert "the number of reference images is 10, but it must be at least 30" in rows["drift.share"].note
     assert all("Skipped" in page for page in pages.values())
 
 

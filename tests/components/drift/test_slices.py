@@ -12,7 +12,7 @@ CONFIG = DriftConfig(permutations=499)
 
 
 def placed(profile: Profile, *surfaces: str, **others: str) -> Profile:
-    """Return the profile with these surfaces. The photos get them in turn."""
+    """Give each photo one of the surfaces, in turn: the first photo gets the first one. Return the new profile."""
     codes = pd.factorize(profile.groups)[0]
     return replace(profile, slices=pd.DataFrame({"surface": np.array(surfaces)[codes % len(surfaces)], **others}))
 
@@ -38,7 +38,7 @@ def test_a_held_out_surface_is_compared_with_everything_and_a_small_one_is_skipp
     reference, current = placed(profile("t", 100, 1), "deck", "pavement"), placed(profile("p", 100, 2), "wall")
     current.slices.loc[:19, "surface"] = "deck"  # twenty images: too few
     deck, wall = compare_slices(reference, current, CONFIG, 1)
-    assert "there are too few current images: 20, but at least 30 are needed" in deck.why
+    assert "the number of current images is 20, but it must be at least 30" in deck.why
     assert len(wall.shifts) == 13
     row = slice_measurements([deck])[0]
     assert np.isnan(row.value)

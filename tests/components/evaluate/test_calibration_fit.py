@@ -59,7 +59,7 @@ def test_recall_floor_takes_the_lowest_cost_that_reaches_the_recall(
             lowest = min(lowest, cost_of(labels, p_crack, candidate, missed_crack_cost))
     assert recall_score(labels, p_crack >= threshold) >= floor
     assert cost_of(labels, p_crack, threshold, missed_crack_cost) == pytest.approx(lowest)
-    assert f"recall >= {floor:g}" in rule
+    assert f"a recall of at least {floor:g}." in rule
     assert f"as much as {missed_crack_cost:g} false alarms" in rule
 
 

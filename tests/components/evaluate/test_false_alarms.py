@@ -20,8 +20,11 @@ TILES, PHOTOS = 120, 12
 
 
 def answers(alarms: int, named_photos: bool = True, cracks_in_training: int = 0) -> Predictions:
-    """Answers to tiles of the source walls, all without a crack, and of decks. The first `alarms` test tiles of walls
-    are called cracks."""
+    """Return answers to tiles of two sources. "walls" has no cracks, and "decks" has some.
+
+    The first `alarms` test tiles of "walls" are answered "crack". `cracks_in_training` gives training tiles of "walls"
+    the label crack.
+    """
     tables = []
     for split, source in (("train", "walls"), ("test", "walls"), ("test", "decks")):
         number = np.arange(TILES)

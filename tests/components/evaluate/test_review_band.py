@@ -41,7 +41,7 @@ def cracked(photos: int, size: int, counted: int = 4, seed: int = 0) -> CrackedP
 
 
 def plain_evidence(labels, p_crack, photo, low: float, missed: float, counted: int) -> float:
-    """The wealth of the players, photo by photo."""
+    """Compute the evidence photo by photo. Each of FRACTIONS is a player; the evidence is the wealth of all players."""
     wealth = dict(zip(FRACTIONS, STARTS, strict=True))
     for number in np.unique(photo):
         cracks = p_crack[(photo == number) & (labels == 1)]
@@ -69,7 +69,7 @@ def test_the_lower_end_is_the_highest_for_which_every_lower_one_has_enough_evide
 
 
 def test_against_photos_that_just_break_the_promise_the_evidence_does_not_grow() -> None:
-    """The mean of the evidence over all that three photos can be is 1, if their missed share is exactly the level."""
+    """Try all draws of three photos. If their missed share is exactly the level, the mean of the evidence is 1."""
     kinds = [(1, 0), (1, 1), (2, 1), (5, 0), (9, 7), (9, 0)]  # cracks of a photo, and how many of them are missed
     chances = np.array([0.3, 0.1, 0.1, 0.2, 0.1, 0.2])
     weight = np.array([min(1, 5 / cracks) for cracks, _ in kinds])

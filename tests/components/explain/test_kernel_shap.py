@@ -55,7 +55,7 @@ def test_values_equal_those_of_the_network_called_once_per_coalition(architectur
 
 
 def test_the_values_of_a_sum_are_its_terms(images):
-    """The answer is a sum of the mean brightness of each region, with a sign that depends on the column."""
+    """The answer adds the brightness of the pixels in the left half and subtracts that in the right half."""
     regions = np.repeat(np.repeat(np.arange(16).reshape(1, 4, 4), 16, 1), 16, 2).repeat(2, 0)
     signs = torch.where(torch.arange(64) < 32, 1.0, -1.0)
 

@@ -136,7 +136,7 @@ def test_sanity_checks_are_also_made_for_baseline_maps(explained):
     assert found["shap.noise_stability"].n == CONFIG.shap.sensitivity
     row = page[page.index("<td") :].split("noise stability")[1].split("</tr>")[0]
     assert row.count("<td") == 4
-    assert "<li><em>noise stability</em>: rank correlation with the map of the same tile with a little noise" in page
+    assert "<li><em>noise stability</em>: rank correlation of two maps: one of the tile, one of the tile with a" in page
 
 
 def test_a_random_network_has_no_head_of_zeros(dark_network, monkeypatch):
@@ -171,7 +171,7 @@ def test_every_shown_image_has_its_panel(explained):
 
 
 def test_an_empty_map_is_named_and_not_drawn(explained):
-    """In this network, nothing speaks for no crack. In an image without any structure, no region matters."""
+    """The network finds no evidence for "no crack", so Grad-CAM is empty. The image is plain, so SHAP is empty."""
     page = (explained / PAGE).read_text()
     assert "tile, Grad-CAM for no crack is empty, SHAP is empty" in page
     plain = next(path for path in explained.glob("*_right_*_no_crack.png"))
@@ -244,7 +244,7 @@ def progress_notes(path) -> list[str]:
 
 
 def test_every_stage_reports_progress_while_the_network_works(dark_network, tmp_path, monkeypatch):
-    """Every call of a network, also of the random network, gives a line after the configured seconds."""
+    """Calls of the random network count too. A line is printed once the configured seconds have passed."""
     monkeypatch.setenv("CRACK_EVENTS", str(tmp_path / "events"))
     monkeypatch.setattr(progress_lines, "SECONDS_BETWEEN_LINES", 0)
     tiles = make_tiles(tmp_path / "version")

@@ -25,7 +25,7 @@ SIZE = 64
 
 
 class Looks(nn.Module):
-    """Answers crack where the pixels that it looks at are dark."""
+    """A network that looks only at the pixels in `where`. It answers "crack" if these pixels are dark."""
 
     def __init__(self, where: torch.Tensor):
         super().__init__()
@@ -47,7 +47,7 @@ def looking_at(border: bool) -> Network:
 
 
 def drawn(label: int, number: int) -> bytes:
-    """A tile whose middle is dark for a crack, and whose border is too."""
+    """Return a tile as PNG. A tile with a crack has a dark middle and also a dark border."""
     pixels = np.clip(np.random.default_rng(number).normal(170, 6, (SIZE, SIZE, 3)), 0, 255)
     if label:
         inside = pixels[6:-6, 6:-6].copy()

@@ -34,7 +34,7 @@ MEASURED = Measurements(
         (
             Limit(name="f1", limit=0.8, on="low"),
             True,
-            "There are fewer errors than tiles in an average photo, so this interval may be too narrow.",
+            "The number of errors is below the number of tiles in an average photo, so this interval may be too",
         ),
         (Limit(name="f1", limit=0.8), True, "F1 on test is 0.99, and must be at least 0.8."),
         (Limit(name="ece", op="<=", limit=0.05), True, "at most 0.05"),

@@ -1,4 +1,4 @@
-"""People's answers about tiles change the next data set version, and nothing else of a tile."""
+"""People's answers change labels in the next data set version. Everything else about a tile stays the same."""
 
 import json
 from collections.abc import Callable
@@ -38,7 +38,7 @@ class Review:
         return read_manifest(self.folder / "manifest")
 
     def answer(self, by: str, why: str = "", **answers: str) -> Entry:
-        """Add an import. The answers are given by the file name without its suffix."""
+        """Add an import to the store. `answers` maps a file name without its suffix to the answer."""
         given = []
         for name, answer in answers.items():
             [path] = self.source.glob(f"*/{name}.jpg")

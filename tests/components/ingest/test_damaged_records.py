@@ -1,4 +1,4 @@
-"""Empty and cut objects in the store are made again if that is safe. If not, the error names key and way out."""
+"""Empty and cut objects in the store are made again if this is safe. If not, the error names the key and the fix."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""We find the same near duplicates as a comparison of every pair, and those that people found in real data."""
+"""We find the same near duplicates as a comparison of all pairs. In real data, we find the pairs that people found."""
 
 import csv
 from collections import defaultdict

@@ -124,7 +124,7 @@ def test_image_that_comes_back_has_the_group_that_it_had() -> None:
 
 
 def separate_then_together(*versions: Selection) -> EarlierGroups:
-    """Combine what several versions say, in the form of `read_earlier_versions`."""
+    """Combine the groups and pairs of several versions into what `read_earlier_versions` returns."""
     groups = pd.concat([earlier_of(one).groups.assign(version=number) for number, one in enumerate(versions)])
     several = groups.drop_duplicates(["sample_id", "group_id"])["sample_id"]
     contested = dict.fromkeys(several[several.duplicated()], "two groups")

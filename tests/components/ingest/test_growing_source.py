@@ -85,7 +85,7 @@ def test_findings_are_kept_in_parts_that_are_merged(
 
 
 def with_entity_tags(store: Store, prefix: str = "") -> list[StoredObject]:
-    """Return the listing of a server that gives entity tags, and the same time for all objects."""
+    """List the objects like a server that gives entity tags, and whose objects all have the same time of change."""
     listed = LISTED(store, prefix)
     return [replace(one, tag=hashlib.md5(store.get_bytes(one.key)).hexdigest(), changed=NOW) for one in listed]
 

@@ -1,4 +1,4 @@
-"""A mask is upright with its photo, whatever the photo's EXIF orientation and whatever the mask was drawn on."""
+"""A mask is turned like its photo, for each EXIF orientation. People draw it on the stored or on the upright photo."""
 
 from io import BytesIO
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Overlapping cuts of one photo share a group, also mirrored, rotated and shifted by parts of a pixel."""
+"""Overlapping cuts of one photo share a group, even if they are mirrored, rotated or shifted by parts of a pixel."""
 
 import json
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_neighbours_without_a_common_area_are_not_joined(photos: list[np.ndarray
 
 
 def test_similar_cracks_of_different_photos_are_not_joined() -> None:
-    """Small tiles of cracks: when only the whole area was compared, 16 pairs of these tiles counted as overlaps."""
+    """These small tiles show cracks. A search that compares only their whole areas finds 16 wrong overlaps."""
     drawn = [draw_photo(number, seed=4, width=128, height=128).image for number in range(600)]
     tiles = [cv2.resize(photo, (64, 64), interpolation=cv2.INTER_AREA) for photo in drawn]
     assert overlaps_of(tiles) == set()
@@ -116,7 +116,7 @@ def test_overlap_joins_two_photos_and_the_report_says_so(
     related = related_images(store, manifest.digest)
     in_test = manifest.table["path"] == "crack/2_8.png"
     splits = make_splits(manifest.table[["sample_id"]].assign(split=np.where(in_test, "test", "train")))
-    with pytest.raises(LeakError, match="images that overlap are in different splits"):
+    with pytest.raises(LeakError, match="images overlap, but are in different splits"):
         check_leaks(manifest, splits, {"overlap": related["overlap"]})
 
     apart, report = ingest(folder, store, tmp_path, group_pattern=photo, overlap=None)

@@ -1,4 +1,4 @@
-"""Sources that were split separately and then together: no image moves, and images that cannot stay are named."""
+"""Two sources are split separately, then together: no image moves, and images that cannot stay are named."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ def quarantine(store: Store, folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def other(tiles: Path, tmp_path: Path, write_tile: Write) -> Path:
-    """A second source: new tiles, exact copies of all tiles of the first source except one, and its near duplicate."""
+    """A second source: new tiles, copies of the first source's tiles, and for one tile a near duplicate."""
     folder = tmp_path / "decks"
     for index in range(24):
         write_tile(folder / ("crack" if index % 2 else "no_crack") / f"own_{index}.jpg", seed=100 + index)

@@ -1,4 +1,4 @@
-"""Mirrored and rotated images share a group. The leak check finds them, and different labels are a conflict."""
+"""Mirrored or rotated copies share a group. The leak check finds them. If their labels differ, it is a conflict."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def test_rotated_tile_shares_a_group_and_is_a_leak_in_another_split(tiles: Path,
     related = related_images(store, manifest.digest)
     in_test = manifest.table["path"] == "crack/rotated.jpg"
     splits = make_splits(manifest.table[["sample_id"]].assign(split=np.where(in_test, "test", "train")))
-    with pytest.raises(LeakError, match="1 pairs of images that are near duplicates are in different splits"):
+    with pytest.raises(LeakError, match="1 pairs of images are near duplicates, but are in different splits"):
         check_leaks(manifest, splits, related)
 
 

@@ -14,7 +14,7 @@ def grid_of(width: int = 1000, height: int = 700, overlap: float = 0.5) -> TileG
 
 
 def tiles_on_a_line(grid: TileGrid, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
-    """P(crack) is 0.9 for each tile that a line from (x, y) to (x, y) crosses, and else 0.05."""
+    """Return P(crack) of each tile: 0.9 if the line from `start` (x, y) to `end` (x, y) crosses the tile, else 0.05."""
     points = np.linspace(start, end, 3000)
     p_crack = np.full(grid.shape, 0.05)
     for row, top in enumerate(grid.tops):
@@ -48,7 +48,7 @@ def test_a_photo_smaller_than_a_tile_says_its_size(width, height):
 
 
 def test_a_scale_that_makes_tiles_tiny_is_refused():
-    with pytest.raises(ImageError, match="a tile would have 2 px at this scale"):
+    with pytest.raises(ImageError, match="a tile would have 2 px at the photo's scale"):
         make_grid(600, 400, 2, 0.5)
 
 

@@ -9,7 +9,7 @@ from components.inspect.tile_grid import make_grid
 
 
 def area(polygon: tuple[tuple[float, float], ...]) -> float:
-    """Above 0 if it is counter-clockwise with y upwards."""
+    """Return the area of a polygon. It is positive if the corners run counter-clockwise and y points upwards."""
     x, y = (np.array(polygon) * (1, -1)).T
     return float(np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) / 2)
 

@@ -1,4 +1,4 @@
-"""An inspection in shares, as the pods of a cluster run it, compared with the command's code on the same photos."""
+"""An inspection is divided into shares, one for each pod. Together, the shares give what the command gives."""
 
 import csv
 import io

@@ -137,7 +137,7 @@ def fail(error: type[BaseException], text: str, name: str, job: str, store: Stor
 
 
 def choose(store: Store, winner: str | None) -> None:
-    """Write the records that the steps select and register, or refuse, write."""
+    """Write the records of the steps select and register. If there is no winner, register has refused to register."""
     choice = {"winner": winner, "rule": "r", "reasoning": "It was best.", "candidates": {}}
     write_record(store, "runs/7/choice.json", choice)
     record = {"registered": False, "reasons": []}

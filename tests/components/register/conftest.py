@@ -36,12 +36,12 @@ def winner(store, s3, tmp_path, monkeypatch):
 
 @pytest.fixture
 def unchecked(monkeypatch):
-    """Register without the check of the answers, for tests of something else: its process takes seconds to start."""
+    """Register without the check of the answers. The check starts a process, which takes seconds."""
     monkeypatch.setattr("components.register.run.check_version", lambda *_: None)
 
 
 def make_winner(store: Store, tmp_path: Path) -> tuple[Winner, RegisterConfig]:
-    """A tiny candidate that passed the gate, as the steps before register leave it in a folder and a store."""
+    """Write what the steps before register leave in a folder and a store: a tiny candidate that passed the gate."""
     s3 = store.uri
     _, manifest, splits = commit_tiny_version(store, tmp_path)
     save_network(build_network(describe("resnet10t", "none", 32, 1)), tmp_path / "model")

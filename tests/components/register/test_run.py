@@ -143,7 +143,7 @@ def test_an_interrupted_job_registers_once_and_the_same_model_is_registered_once
 
 
 def _calibrated_otherwise(given, threshold=0.3):
-    """The same model with another threshold, and so another version."""
+    """Return the same model with another threshold. It is registered as another version."""
     dossier = Path(given.dossier).with_name(f"dossier_{threshold}")
     shutil.copytree(given.dossier, dossier)
     write_calibration(Calibration(2.0, threshold, "another test"), dossier / "calibration.json")

@@ -187,7 +187,7 @@ def sample_id(image: str) -> str:
 
 
 def _check_hostile_requests(address, good, pid, tmp_path):
-    """No process is started, no file or connection is opened, memory is bounded; each gets a 4xx with a sentence."""
+    """Each answer is a 4xx with a sentence. No process is started, no file or connection opened; memory is bounded."""
     (tmp_path / "watched").touch()
     before = _memory(pid, "VmHWM")
     count = 0

@@ -20,8 +20,8 @@ REFUSED = {"registered": False, "reasons": ["No candidate passed its gate."]}
 def report(tmp_path: Path) -> Callable[..., tuple[str, dict]]:
     """Return a function that writes report.html and summary.json, and returns their contents.
 
-    Its arguments are the verdict of each candidate, the winner, and more arguments of `dossier` for each candidate. If
-    the winner is None, nothing is registered.
+    Its arguments are the verdict of each candidate, the winner, and for each candidate further arguments of `dossier`.
+    If the winner is None, nothing is registered.
     """
 
     def write(passed: dict[str, bool], winner: str | None, **drawn: dict) -> tuple[str, dict]:

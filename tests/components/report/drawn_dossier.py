@@ -36,7 +36,7 @@ def dossier(
         passed: Whether the candidate passed the gate.
         missed: Number of missed cracks, at most TEST_TILES_OF_EACH_LABEL.
         alarms: Number of false alarms, at most TEST_TILES_OF_EACH_LABEL.
-        shown: Largest number of missed cracks that have an image; also of false alarms.
+        shown: Limit for the missed cracks that have an image, and for the false alarms that have an image.
         auroc: The AUROC on the test split; NaN if it is undefined.
     """
     folder.mkdir()
@@ -65,7 +65,7 @@ def dossier(
 
 
 def _answers(label: int, wrong: int, shown: int) -> pd.DataFrame:
-    """Return answers to tiles with one label. The first `wrong` answers are wrong, the most certain answer first."""
+    """Return answers to tiles with one label, in random order. If `wrong` is 3, the 3 most certain ones are wrong."""
     rows = []
     for number in range(TEST_TILES_OF_EACH_LABEL):
         is_wrong = number < wrong

@@ -20,7 +20,7 @@ def test_the_summary_holds_the_numbers_after_fine_tuning(report):
 
 def test_the_page_starts_with_the_outcome_and_the_wrong_answers_and_then_shows_every_part(report):
     page, summary = report(BOTH, "vit")
-    assert summary["outcome"] == "vit was registered as crack-classifier version 3 (challenger)"
+    assert summary["outcome"] == "The network vit was registered as crack-classifier version 3 (challenger)"
     shown = [summary["outcome"], "crack-pipeline promote 3", "Because of this.", "No champion yet."]
     shown += ["after the &lt;spring&gt; inspection", "Cracks that vit misses", "False alarms of vit", "<nav"]
     shown += ["0.9625 [0.930, 0.980]", "✗ refused", "<strong>cnn</strong>: Recall on test is 0.61"]
@@ -56,7 +56,7 @@ def test_the_first_section_shows_false_alarms_on_sound_concrete(report):
     first_section = page[: page.index("<nav")]
     assert "<li>walls, test, 20 tiles: false alarms per photo 1.5000 [0.900, 2.400] †</li>" in first_section
     assert "false alarms per m² not measured, because the scale is not known</li>" in first_section
-    assert "† There are fewer errors than tiles in an average photo" in first_section
+    assert "† The number of errors is below the number of tiles in an average photo" in first_section
 
 
 def figures(page: str) -> list[str]:
@@ -80,7 +80,7 @@ def test_every_wrong_answer_has_its_image_probability_label_and_photo(report):
 
 def test_the_page_says_how_many_of_many_wrong_answers_it_shows(report):
     page, _ = report({"cnn": True}, "cnn", cnn={"missed": 9, "alarms": 4, "shown": 4})
-    assert "9 of 20 cracked test tiles; 4 are shown. First, the most certain wrong answer of each photo was" in page
+    assert "9 of 20 cracked test tiles; 4 are shown. These 4 were chosen in rounds: first the most certain" in page
     assert "4 of 20 test tiles without a crack; all are shown." in page
     assert len(figures(page)) == 8
 

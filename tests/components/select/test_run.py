@@ -14,7 +14,7 @@ from components.shared.services.store import Store
 
 
 def dossier(folder: Path, name: str, passed: bool, value: float, low: float | None, cost: float = 1.0) -> Path:
-    """Write the files of a dossier that select reads. `low` is the lower end of AUROC, and `cost` the gigaflops."""
+    """Write the files that select reads. `low` is the lower end of AUROC's interval, and `cost` is in gigaflops."""
     path = folder / name
     path.mkdir()
     (path / "verdict.json").write_text(json.dumps({"candidate": name, "passed": passed, "rows": []}))
@@ -85,7 +85,8 @@ def test_the_reasoning_says_what_decides_a_tie_of_equally_cheap_networks(
     folders = [dossier(tmp_path, "a", True, value, 0.84), dossier(tmp_path, "b", True, 0.91, 0.85)]
     assert choose(folders, tmp_path / "choice.json", SelectConfig(store=s3, tie=0.02), "job") == "a"
     reasoning = json.loads((tmp_path / "choice.json").read_text())["reasoning"]
-    assert reasoning.startswith("a was chosen by test AUROC. The lower end of its 95 % interval is 0.84")
+    assert reasoning.startswith("a was chosen by test AUROC. Candidates are compared by the lower end of the 95 %")
+    assert "For a, this lower end is 0.84" in reasoning
     assert "For b, it is 0.8500" in reasoning
     assert "The difference is a tie (at most 0.02)" in reasoning
     assert decided in reasoning

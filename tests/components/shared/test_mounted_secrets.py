@@ -1,4 +1,4 @@
-"""A step finds the keys of its Secrets, mounted as Kubernetes does, in its environment."""
+"""Kubernetes mounts a Secret as files. A step puts each key of the Secret into an environment variable."""
 
 from components.shared.mounted_secrets import set_variables
 

@@ -29,7 +29,7 @@ def concrete() -> Tiles:
 def commit_tiles(store: Store, tmp_path: Path) -> Commit:
     """Return a function that stores tiles as a data set version in which every tile is a separate group.
 
-    It can also record the sample_ids of near duplicates, given the names of their tiles.
+    Its argument `near_duplicates` has pairs of tile names. The function records the sample_ids of these pairs.
     """
 
     def commit_them(tiles: Tiles, near_duplicates: Sequence[tuple[str, str]] = ()) -> Manifest:

@@ -188,7 +188,7 @@ def test_a_version_is_checked_in_the_splits_of_its_run(
         check_version(store, None, config, 1, page, tmp_path)
 
     assign_splits(tmp_path / "manifest", tmp_path / "splits", page, config, 1)
-    assert "The check took 50 of 80 tiles" in page.read_text()
+    assert "The check used 50 of 80 tiles" in page.read_text()
     comparison = check_version(store, None, config, 1, page, tmp_path)
     assert comparison.compared == 80
     assert "None of these tiles has a near duplicate in another split" in page.read_text()

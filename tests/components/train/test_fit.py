@@ -85,7 +85,7 @@ def test_a_training_that_diverges_stops_with_advice(make_task, tmp_path):
 def test_the_length_must_be_given_once():
     with pytest.raises(ValueError, match=r"epochs is 1\.0 and steps is 12: give either epochs or steps"):
         recipe(epochs=1.0)
-    with pytest.raises(ValueError, match="no length: give either epochs or steps"):
+    with pytest.raises(ValueError, match="neither epochs nor steps is set: give either"):
         recipe(steps=None)
 
 

@@ -26,7 +26,7 @@ RECIPE = {
 
 
 def train_until(task, folder, environment, sent=None, after=0, within="train_on"):
-    """Train in this process. After `after` steps, send a signal to the process group when a method starts."""
+    """Train in this process. When the method `within` starts after `after` steps, send `sent` to the process group."""
     os.setpgrp()
     os.environ.update(environment)
     method = getattr(loop.Loop, within)

@@ -18,7 +18,7 @@ DIGEST = f"sha256:{'0123456789abcdef' * 4}"
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A cluster that has everything a run needs, as the one of KUBECONFIG."""
+    """A cluster that has everything a run needs. KUBECONFIG leads to this cluster."""
     found = whole_cluster()
     with serving_cluster(found, tmp_path / "kubeconfig"):
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
@@ -31,7 +31,7 @@ class ImageRegistry:
 
     Attributes:
         host: Its address, such as 127.0.0.1:4000.
-        names: Container images that it has, each under DIGEST.
+        names: Names of its container images. Each image has the digest DIGEST.
         password: If it is set, readers need a token, and get it for this password.
         status: The status of all answers, if it is set.
     """

@@ -49,7 +49,7 @@ def a_token(uid="uid-1", seconds=HOUR):
 
 @pytest.fixture
 def give_token(kfp, cluster, monkeypatch):
-    """Let KFP accept a service account's token, and the cluster have the account with the id uid-1."""
+    """Return a function that makes KFP accept a token. The cluster has the service account, with the id uid-1."""
     account = kubernetes.V1ServiceAccount(metadata=kubernetes.V1ObjectMeta(name="crack-submit", uid="uid-1"))
     cluster.add(f"{TEAM}/serviceaccounts/crack-submit", account)
 
@@ -128,7 +128,7 @@ def test_doctor_names_everything_that_is_wrong_at_once(
     assert found["token for KFP"].startswith("! KFP_TOKEN ends at 20")
     assert "a run may take 72 hours" in found["token for KFP"]
     assert "let KFP_TOKEN_FILE name a file that is renewed" in found["token for KFP"]
-    assert "has another id than the account whose token KFP gets" in found["one cluster"]
+    assert "the token for KFP belongs to an account with another id" in found["one cluster"]
     assert f"KFP_ENDPOINT is {kfp.url}; set KUBECONFIG to the cluster of this KFP" in found["one cluster"]
     assert found["labels of the namespace"].startswith(
         "✗ namespace team does not have pipelines.kubeflow.org/enabled=true"
@@ -136,11 +136,11 @@ def test_doctor_names_everything_that_is_wrong_at_once(
     assert "kubectl label namespace team --overwrite" in found["labels of the namespace"]
     assert "has no value for AWS_REGION; create the Secret again" in found["Secret crack-s3"]
     assert "has no value for MLFLOW_TRACKING_PASSWORD; create" in found["Secret crack-mlflow"]
-    assert found["quota"].startswith("✗ the quota is smaller than one step")
+    assert found["quota"].startswith("✗ a quota is too small, so these steps never start: ")
     assert "split needs 2 requests.cpu, but the limit is 1 (quota crack)" in found["quota"]
     assert "train cnn needs 1 requests.nvidia.com/gpu, but the limit is 0 (quota crack)" in found["quota"]
     assert found["storage class"].startswith(
-        "✗ volume claims data-postgres-0 wait: the cluster has no default storage class"
+        "✗ volume claims data-postgres-0 wait for a volume: the cluster has no default storage class"
     )
     assert found["network policies"].startswith("! the 1 network policies of namespace team are probably not enforced")
     assert "s3://crack/store can be read but not written" in found["S3"]

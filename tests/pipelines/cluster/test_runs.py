@@ -87,7 +87,7 @@ def test_the_log_is_the_one_of_the_step_s_program_after_its_retry(command, kfp, 
 
 
 def test_the_numbers_of_attempts_in_a_node_s_name_are_no_part_of_the_task(client, kfp):
-    """KFP's manifests let Argo repeat every template, so every part of a name has the number of its attempt."""
+    """KFP's manifests let Argo repeat every template, so each part of a node's name ends with an attempt number."""
     kfp.workflow = a_workflow(
         ("(0).root(0).exit-handler-1(0).train-2-driver(0)", "1", "Succeeded"),
         ("(0).root(0).exit-handler-1(0).train-2(0).executor(0)", "2", "Failed"),

@@ -78,7 +78,7 @@ def test_a_failure_half_way_leaves_a_schedule_and_the_next_call_completes_it(kfp
 
 
 def test_a_schedule_whose_run_has_not_ended_is_kept(kfp, client, config, console, place):
-    """KFP deletes the runs of a schedule that have not ended together with the schedule."""
+    """If a schedule is deleted, KFP also deletes those of its runs that have not ended."""
     place()
     (schedule,) = kfp.recurring_runs
     ended, going = (

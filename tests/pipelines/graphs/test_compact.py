@@ -49,7 +49,7 @@ def dumped_by_kfp(value: object) -> str:
 
 
 def length_as_text(value: object) -> int:
-    """Bytes of a value that is JSON inside a text inside JSON."""
+    """Write a value as JSON, then write this text as a JSON string. Return the number of bytes."""
     return len(dumped(dumped(value)))
 
 
@@ -58,7 +58,7 @@ def place(task: str, name: str) -> str:
 
 
 def with_logs(component: dict) -> dict:
-    """A component as KFP changes it: the log is one more output."""
+    """Return a component as KFP changes it: KFP adds an output for the log."""
     outputs = component.get("outputDefinitions", {})
     logs = {"executor-logs": {"artifactType": {"schemaTitle": "system.Artifact"}}}
     return component | {"outputDefinitions": outputs | {"artifacts": outputs.get("artifacts", {}) | logs}}

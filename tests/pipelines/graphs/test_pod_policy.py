@@ -82,7 +82,7 @@ def plain(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """The same with every setting of the policy used."""
+    """The scheduled retraining with OVERRIDES, which use every setting of the pod policy."""
     output = tmp_path_factory.mktemp("tuned") / "p.yaml"
     settings = tuple(part for override in OVERRIDES for part in ("--set", override))
     result = compile_here(output, arguments=settings)
@@ -92,7 +92,7 @@ def tuned(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drift_check(tmp_path_factory):
-    """The scheduled drift check, where it may start a training."""
+    """The scheduled drift check with retrain.start=true: it may start a training."""
     output = tmp_path_factory.mktemp("drift") / "p.yaml"
     arguments = ("--pipeline", "crack-drift-check", "--set", "retrain.start=true")
     result = compile_here(output, arguments=arguments)

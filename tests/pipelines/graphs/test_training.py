@@ -17,7 +17,7 @@ PARAMS = ROOT / "pipelines" / "params"
 
 
 def compiled(path: Path, output: Path) -> dict:
-    """The pipeline's document. test_pod_policy.py reads the platform's."""
+    """Return the first YAML document, the pipeline. test_pod_policy.py reads the second one, for the platform."""
     compile_pipeline("crack-training", load_run_config(path), output)
     return next(yaml.load_all(output.read_text(), yaml.CSafeLoader))
 

@@ -251,7 +251,7 @@ def test_a_pattern_names_the_folders_that_it_cannot_search(images):
 
 
 def answered(images: Path, *needs_review: bool | None) -> list[Answer]:
-    """One answer for each given value, with a falling P(crack)."""
+    """Return one answer for each value of `needs_review`. P(crack) falls from answer to answer."""
     answers = []
     for number, needed in enumerate(needs_review):
         answers.append(Answer(str(images / f"{number}.png"), 0.6 - 0.1 * number, "crack", 0.5, 0.3, needed, "m", "2"))

@@ -148,7 +148,7 @@ def test_a_file_that_is_not_text_or_not_there_gives_one_message(tmp_path) -> Non
     with pytest.raises(InputError, match="No such file"):
         read_answers(tmp_path / "nowhere.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty has neither a folder labels nor a folder that is named like an answer"):
+    with pytest.raises(InputError, match="empty has neither a folder labels nor a folder of tiles whose name is"):
         read_answers(tmp_path / "empty")
 
 
@@ -247,7 +247,7 @@ def polygon_in_label_studio(folder: Path) -> Path:
 
 
 def brush_in_label_studio(folder: Path) -> Path:
-    """Two pixels of 2 x 2, packed as one run of 8 painted values and one run of 8 others."""
+    """Paint two pixels of a mask of 2 x 2. They are packed as one run of 8 painted values and one run of 8 zeros."""
     bits = f"{16:032b}{7:05b}{'0010' * 4}" + "100111" + "11111111" + "100111" + "00000000"
     bits += "0" * (-len(bits) % 8)
     packed = [int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)]

@@ -117,7 +117,7 @@ def test_answers_to_findings_become_labelled_tiles_of_their_photo(run, inspectio
     first, second, third, fourth = new["tile"]
     said = {first: "crack", second: "no_crack", third: "bad image", fourth: "unsure", queue["tile"][0]: "crack"}
     (tmp_path / "ada.csv").write_text("tile,answer\n" + "".join(f"{tile},{word}\n" for tile, word in said.items()))
-    with pytest.raises(InputError, match="are tiles of inspected photos, give the folder of the queue with --queue"):
+    with pytest.raises(InputError, match="come from inspected photos, give the folder of the queue with --queue"):
         import_answers(run.store, tmp_path / "ada.csv", "Ada")
     imported = import_answers(run.store, tmp_path / "ada.csv", "Ada", queue=folder)
     table = pd.read_csv(folder / "labelled.csv")

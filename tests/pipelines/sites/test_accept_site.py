@@ -119,7 +119,7 @@ def _check_wrong_inputs(site, labels, tmp_path):
 
 
 def _check_a_version_without_calibration(site, client, store, tmp_path):
-    """The version gets the files that a person registers by hand: no calibration, and no digest."""
+    """Delete the calibration and the digest of the version, as if it was registered by hand. Then it is refused."""
     client.delete_model_version_tag("crack-classifier", "1", mlflow_runs.DIGEST)
     [calibration] = [key for key, _ in store.list("mlflow/models/") if key.endswith("artifacts/calibration.json")]
     store.delete([calibration])

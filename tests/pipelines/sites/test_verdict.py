@@ -13,7 +13,7 @@ LIMITS = Limits()
 
 
 def site(p_of_cracks=0.95, p_of_others=0.05, wrong=0.0, seed=0):
-    """Tiles of a site, a share of them with the answer for the other class."""
+    """Return the tiles of a site. With `wrong` = 0.1, one tile in ten gets the P(crack) of the other class."""
     rng = np.random.default_rng(seed)
     p_crack = np.where(CRACK ^ (rng.random(len(CRACK)) < wrong), p_of_cracks, p_of_others)
     p_crack = np.clip(p_crack + rng.normal(0, 0.01, len(CRACK)), 0.001, 0.999)

@@ -25,7 +25,7 @@ SMALL = (
 
 
 def answers(left_out: str, skill: dict[str, float]) -> Predictions:
-    """Answers to 120 tiles of each surface, right with more certainty where the skill is higher.
+    """Return answers to 120 tiles of each surface. With a higher skill, more of them are right and certain.
 
     The photos of the pavement are unknown, so a tile's digest names its group.
     """

@@ -42,7 +42,7 @@ def read_coco(path: Path, content: Any, meanings: Mapping[str, str] = NO_MEANING
     Args:
         path: The file, for messages.
         content: The parsed content of the file.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: The content does not have COCO's format, a class is unknown, or an annotation belongs to no image.
@@ -81,13 +81,13 @@ def _by_id(document: dict[str, Any], name: str, path: Path) -> dict[Any, dict[st
     for one in records(document.get(name), f"{path}: {name}"):
         key = key_of(one.get("id"), f"{path}: {name}")
         if key in found:
-            raise InputError(f"{path}: {name} has the id {key!r} twice; give each of them its own id")
+            raise InputError(f"{path}: two {name} have the id {key!r}; give each of the two its own id")
         found[key] = one
     return found
 
 
 def _class_names(document: dict[str, Any], path: Path, meanings: Mapping[str, str]) -> dict[Any, str]:
-    """Return crack or no_crack for each category that is used."""
+    """Return a dict: id of each category in use -> crack or no_crack."""
     used = set()
     for one in records(document.get("annotations"), f"{path}: annotations"):
         used.add(key_of(one.get("category_id"), f"{path}: annotations"))
@@ -137,9 +137,9 @@ def _mask(encoded: dict[str, Any], label: str, image: dict[str, Any], where: str
 def _decompressed(encoded: str, where: str) -> NDArray[np.int64]:
     """Decode compressed run lengths.
 
-    Each number is written in groups of five bits, the lowest group first. A sixth bit of a group says that another
-    group follows. The highest of the five bits in the last group is the sign. The first three numbers are lengths. Each
-    later number is the difference between its length and the length two places before.
+    Each number is written in groups of five bits, the lowest group first. A group also has a sixth bit, which is 1 if
+    another group follows. In the last group, the highest of the five bits is the sign. The first three numbers are
+    lengths. Each later number is a length minus the length two places before it.
     """
     counts: list[int] = []
     value, shift = 0, 0

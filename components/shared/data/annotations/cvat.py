@@ -1,7 +1,7 @@
 """Read files in the format "CVAT for images 1.1", with tags, boxes, polygons, polylines and masks.
 
-Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A polyline needs an attribute `width`, in pixels. The
-runs of a mask go along the rows of its rectangle. The rotation of a box is clockwise, around its centre.
+Format: https://docs.cvat.ai/docs/manual/advanced/xml_format/. A polyline needs an attribute `width`, in pixels. A
+mask is stored as run lengths along the rows of its rectangle. The rotation of a box is clockwise, around its centre.
 """
 
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ SHAPES = ("box", "polygon", "polyline", "mask")
 def read_cvat(
     path: Path, root: Element | None = None, meanings: Mapping[str, str] = NO_MEANINGS
 ) -> list[ImageAnnotation]:
-    """Read an XML file in the format "CVAT for images". Every image in it gives one annotation, even without shapes.
+    """Read an XML file in the format "CVAT for images". Every image gives one annotation, even without shapes.
 
     Args:
         path: The file.
         root: The parsed content of the file. If it is None, this function parses the file.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: The file does not have this format, has an unknown class, or has a shape that we cannot read. The

@@ -68,7 +68,7 @@ def classes_of(names: Iterable[str], path: Path, meanings: Mapping[str, str]) ->
     Args:
         names: The class names, as the file writes them.
         path: The file, for the message.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         UnknownClassError: A name means neither crack nor no_crack. The message lists all such names.
@@ -133,14 +133,14 @@ def key_of(value: Any, where: str) -> int | str:
 
 
 def record(value: Any, where: str) -> dict[str, Any]:
-    """Return a value of a JSON file, which must be an object. Raise `InputError` if it is something else."""
+    """Return a value from a JSON file. Raise `InputError` if the value is not an object."""
     if not isinstance(value, dict):
         raise InputError(f"{where}: {_shown(value)} is not an object with fields; export the file again")
     return value
 
 
 def records(value: Any, where: str) -> list[dict[str, Any]]:
-    """Return a value of a JSON file, which must be a list of objects. Raise `InputError` if it is something else."""
+    """Return a value from a JSON file. Raise `InputError` if the value is not a list of objects."""
     if not isinstance(value, list):
         raise InputError(f"{where}: {_shown(value)} is not a list; export the file again")
     return [record(one, f"{where} {position}") for position, one in enumerate(value, start=1)]
@@ -164,7 +164,7 @@ def fractions(values: NDArray[np.float64], where: str, whole: float = 1.0) -> ND
         whole: The coordinate of the right and lower edge of the image: 1 for fractions, 100 for per cent.
 
     Raises:
-        InputError: A coordinate is outside the image by more than the width or height of the image.
+        InputError: A coordinate is far outside the image: below -100 % or above 200 % of the width or height.
     """
     found = values / whole
     if (found < -FARTHEST_FRACTION).any() or (found > 1 + FARTHEST_FRACTION).any():

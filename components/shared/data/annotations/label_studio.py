@@ -72,7 +72,7 @@ def read_label_studio(path: Path, content: Any, meanings: Mapping[str, str] = NO
     Args:
         path: The file, for messages.
         content: The parsed content of the file.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: A task names no image, or has a mark or class that we cannot use. The message names the task.
@@ -100,7 +100,7 @@ def image_of(task: dict[str, Any], where: str) -> str:
     """Return the path of a task's image in the storage. If the image was uploaded, return its file name.
 
     Raises:
-        InputError: The task names no image, or several images.
+        InputError: The task has no image, or it has several images and none of them is in the field `image`.
     """
     data = record(task.get("data"), f"{where}, data")
     images = {}
@@ -110,8 +110,8 @@ def image_of(task: dict[str, Any], where: str) -> str:
             images[name] = path
     if len(images) > 1 and "image" not in images:
         raise InputError(
-            f"{where} has images in several fields, {', '.join(images)}; keep only one of these fields, or give one "
-            "of them the name image"
+            f"{where} has images in several fields, {', '.join(images)}; keep only one of these fields, or rename one "
+            'of them to "image"'
         )
     if images:
         return images.get("image") or next(iter(images.values()))
@@ -119,7 +119,7 @@ def image_of(task: dict[str, Any], where: str) -> str:
 
 
 def path_in(address: str) -> str:
-    """Return the path of the file that an address in Label Studio names.
+    """Return the path of a file, given the address of the file in Label Studio.
 
     The address is a URL, or a path in Label Studio's local storage (`/data/local-files/?d=PATH`).
     """
@@ -135,7 +135,9 @@ def marks_of(task: dict[str, Any], where: str) -> list[PersonsMarks]:
         InputError: The task is in the short form JSON-MIN, or has a mark that we cannot use.
     """
     if "data" not in task:
-        raise InputError(f"{where} has no field data, as in the short form JSON-MIN; export the project as JSON")
+        raise InputError(
+            f'{where} lacks the field "data"; perhaps the file has the short form JSON-MIN. Export the project as JSON'
+        )
     found = []
     for position, one in enumerate(records(task.get("annotations") or [], f"{where}, annotations"), start=1):
         if not one.get("was_cancelled"):
@@ -144,9 +146,10 @@ def marks_of(task: dict[str, Any], where: str) -> list[PersonsMarks]:
 
 
 def _one_of(marks: list[PersonsMarks]) -> PersonsMarks:
-    """Return the annotation that counts: the only one, or the only one that is ground truth.
+    """Return the annotation that counts.
 
-    If none or several are ground truth, return an annotation that has a `problem`.
+    A single annotation counts. Of several annotations, the one that is set as ground truth counts. If none or several
+    of them are set as ground truth, the result is an annotation with a `problem`.
     """
     truths = [one for one in marks if one.is_truth]
     if len(marks) == 1 or len(truths) == 1:
@@ -222,13 +225,16 @@ def _rectangle(value: dict[str, Any], size: tuple[int, int] | None, where: str) 
     if degrees % 360 == 0:
         return box("", x, y, x + width, y + height, where)
     if size is None:
-        raise InputError(f"{where}: a turned rectangle needs original_width and original_height; export it again")
+        raise InputError(f"{where}: a turned rectangle needs original_width and original_height; export the file again")
     return rotated_box("", (x, y, x + width, y + height), degrees, (x, y), where)
 
 
 def _painted(value: dict[str, Any], size: tuple[int, int] | None, where: str) -> Shape:
     if size is None or value.get("format") != "rle":
-        raise InputError(f"{where}: a brush stroke needs the format rle and the size of its image; export it again")
+        raise InputError(
+            f'{where}: a brush stroke needs the field "format" with the value "rle", and the fields original_width and '
+            "original_height; export the file again"
+        )
     width, height = size
     if width * height > MAX_PIXELS:
         raise InputError(
@@ -248,5 +254,5 @@ def _painted(value: dict[str, Any], size: tuple[int, int] | None, where: str) ->
 def _words(value: dict[str, Any], name: str, where: str) -> list[str]:
     words = value.get(name) or []
     if not isinstance(words, list):
-        raise InputError(f"{where}: its {name} are not a list; export it again")
+        raise InputError(f"{where}: the field {name} is not a list; export the file again")
     return [text(word, f"{where}, {name}") for word in words]

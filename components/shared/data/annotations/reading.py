@@ -20,7 +20,7 @@ KINDS = "COCO (.json), Label Studio (.json), CVAT for images 1.1 (.xml), a table
 class Recognised(NamedTuple):
     """The format of a file of annotations, and the function that reads the file.
 
-    The argument of the function is a dict: class name -> crack or no_crack, in addition to the names that we know.
+    The function takes the argument `meanings` of `read_annotations`.
     """
 
     format: str
@@ -60,7 +60,7 @@ def read_annotations(path: Path, meanings: Mapping[str, str] = NO_MEANINGS) -> l
 
     Args:
         path: A file in one of the KINDS.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Returns:
         One annotation for each image that a person has annotated, in the order of the file.

@@ -47,7 +47,7 @@ def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.bool_]:
     if number != width * height * CHANNELS or value_bits != _VALUE_BITS:
         raise DamagedMaskError(
             f"it has {number} values of {value_bits} bits, but an image of {width}x{height} pixels has "
-            f"{width * height * CHANNELS} of {_VALUE_BITS} bits"
+            f"{width * height * CHANNELS} values of {_VALUE_BITS} bits"
         )
 
     values = np.zeros(number, np.uint8)
@@ -66,7 +66,7 @@ def decode_alpha(data: bytes, width: int, height: int) -> NDArray[np.bool_]:
 
 
 class _Bits:
-    """Reads numbers of a few bits from bytes."""
+    """Bytes that are read bit by bit. `read(5)` returns the next 5 bits as a number."""
 
     def __init__(self, data: bytes):
         self._data = data

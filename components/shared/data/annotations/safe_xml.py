@@ -39,7 +39,7 @@ def parse_xml(path: Path) -> Element:
     parser.CharacterDataHandler = builder.data
 
     def refuse(*arguments: object) -> None:
-        raise InputError(f"{path} declares a document type, which is refused, because it can hide an attack; remove it")
+        raise InputError(f"{path} declares a document type, which can hide an attack; remove the line <!DOCTYPE …>")
 
     parser.StartDoctypeDeclHandler = refuse
     try:

@@ -1,4 +1,4 @@
-"""Describe what people drew on an image, turn it into a mask of the cracks, and decide the label of a tile."""
+"""Describe the shapes that people drew on an image, convert them to a crack mask, and decide the label of a tile."""
 
 from dataclasses import dataclass, replace
 
@@ -23,7 +23,7 @@ class Bitmap:
     Attributes:
         counts: int64 (n,), lengths of runs of pixels. The runs are alternately outside and inside the shape; the first
             is outside.
-        left, top, width, height: The rectangle of the image that the mask describes, pixels.
+        left, top, width, height: Place and size of the mask in the image, pixels.
         by_columns: True if the runs go down the columns, false if they go along the rows.
     """
 
@@ -49,8 +49,8 @@ class Shape:
 
     Attributes:
         label: crack or no_crack.
-        polygon: float (n, 2), x and y of the corners in pixels. (0, 0) is the upper left corner of the first pixel. A
-            box and a bitmap have the four corners of their rectangle. A line has its points.
+        polygon: float (n, 2), x and y of the corners in pixels. (0, 0) is the upper left corner of the first pixel.
+            For a box or a bitmap, these are the four corners of its rectangle. For a line, these are its points.
         is_box: True for a box. A box can be rotated. A box around a crack also contains pixels that are not crack.
         line_width: Width of a line in pixels; None if the shape is not a line.
         bitmap: The mask of a painted shape; None for all other shapes.
@@ -70,8 +70,8 @@ class ImageAnnotation:
     Attributes:
         name: Name of the image in the file of annotations, such as pier 1/IMG_1.jpg. In the format YOLO, it has no
             suffix.
-        width, height: Size of the image in pixels. Both are None if the file does not contain the size. Then the
-            coordinates of all shapes are fractions of the image, 0 to 1. If `is_in_pixels` is true, they are in pixels.
+        width, height: Size of the image in pixels. Both are None if the file does not contain the size. The coordinates
+            of all shapes are then fractions of the image, 0 to 1, unless `is_in_pixels` is true.
         labels: Classes of the whole image, crack or no_crack, in the order of the file.
         shapes: What people drew. If there are no shapes and no labels, a person found nothing in the image.
         is_in_pixels: True if the coordinates are in pixels although the file does not store the size of the image.
@@ -88,7 +88,7 @@ class ImageAnnotation:
 
 
 def in_pixels(annotation: ImageAnnotation, width: int, height: int) -> ImageAnnotation:
-    """Return the annotation with coordinates in pixels of an image of this size.
+    """Return the annotation with all coordinates in pixels. `width` and `height` are the image's size in pixels.
 
     Raises:
         InputError: The annotation was made for an image of another size.
@@ -133,10 +133,9 @@ def crack_mask(annotation: ImageAnnotation, width: int, height: int) -> NDArray[
 
 
 def label_of_share(share: float) -> int | None:
-    """Return the label of a tile, 1 for crack and 0 for no_crack, given the share of its pixels that are crack.
+    """Return the label of a tile, 1 for crack and 0 for no_crack. `share` is the share of crack pixels in the tile.
 
-    None means that the tile is left out, because it has some crack pixels, but their share is below
-    `SMALLEST_CRACK_SHARE`.
+    If `share` is above 0 but below `SMALLEST_CRACK_SHARE`, the result is None, and the tile is left out.
     """
     if share >= SMALLEST_CRACK_SHARE:
         return CRACK
@@ -146,7 +145,7 @@ def label_of_share(share: float) -> int | None:
 def outside(shape: Shape, width: int, height: int) -> bool:
     """Return true if a part of the shape is more than one pixel outside the image.
 
-    The shape, and the `width` and `height` of the image, are in pixels.
+    All coordinates of the shape are in pixels. `width` and `height` are the image's size in pixels.
     """
     lowest, highest = shape.polygon.min(0), shape.polygon.max(0)
     return bool((lowest < -1).any() or (highest > np.array([width, height]) + 1).any())
@@ -212,7 +211,7 @@ def _draw(mask: NDArray[np.uint8], shape: Shape) -> None:
 def _fill(mask: NDArray[np.uint8], polygon: NDArray[np.float64]) -> None:
     """Mark the pixels whose centre is inside a polygon, by the even-odd rule.
 
-    `cv2.fillPoly` rounds corners to rows, so it misses pixels that are inside small polygons.
+    `cv2.fillPoly` would move the corners to whole rows of pixels. So it would miss pixels inside small polygons.
     """
     size = np.array(mask.shape[::-1])
     left, top = np.clip(np.floor(polygon.min(0)), 0, size).astype(int)

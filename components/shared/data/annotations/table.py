@@ -1,10 +1,10 @@
 """Read a CSV table of boxes and polygons, one row for each shape.
 
 The table has the columns `photo` and `class`. It also has the columns `left`, `top`, `right` and `bottom` for boxes, or
-the column `polygon`, or all of them. A polygon is the list of its corners, `x y, x y, …`, or well-known text,
-`POLYGON ((x y, …))`. All coordinates are in pixels of the photo. If the optional columns `photo_width` and
-`photo_height` are filled in, they must agree with the photo. A row in which only `photo` is filled in means that a
-person found nothing in the photo.
+the column `polygon`, or all of them. A polygon is written in the form `x y, x y, …`, with one pair for each corner, or
+in the form `POLYGON ((x y, …))` (WKT). All coordinates are in pixels of the photo. If the optional columns
+`photo_width` and `photo_height` are filled in, they must agree with the photo. A row in which only `photo` is filled in
+means that a person found nothing in the photo.
 """
 
 import csv
@@ -47,7 +47,9 @@ def delimiter_of(content: str, path: Path) -> str | None:
             fitting.append(delimiter)
     if len(fitting) > 1:
         readings = " or ".join(DELIMITERS[one] for one in fitting)
-        raise InputError(f"{path}: the first line {header!r} can be read with {readings}; use only one of them")
+        raise InputError(
+            f"{path}: the first line {header!r} can be split at {readings}; save the table with only one separator"
+        )
     return fitting[0] if fitting else None
 
 
@@ -60,7 +62,7 @@ def read_table(
         path: The file, for messages.
         content: The text of the file.
         delimiter: The character between two cells. If it is not a comma, numbers of a box can have a decimal comma.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: A column is unknown, or a row cannot be used. The message names the line.
@@ -73,7 +75,7 @@ def read_table(
         photo = text(row["photo"], f"{where}, photo")
         size = _size(row, where)
         if sizes.setdefault(photo, size) != size:
-            raise InputError(f"{where}: {photo} has another size than in earlier rows; correct it")
+            raise InputError(f"{where}: {photo} has another size than in earlier rows; correct {' or '.join(SIZE)}")
         shapes.setdefault(photo, []).extend(_shapes(row, classes, where))
 
     annotations = []
@@ -131,7 +133,7 @@ def _shapes(row: dict[str, str], classes: dict[str, str], where: str) -> list[Sh
         return []
     if not row["class"] or not (has_box or has_polygon):
         found, missing = ("class", "shape") if row["class"] else ("shape", "class")
-        raise InputError(f"{where} has a {found}, but no {missing}; write both, or only the photo")
+        raise InputError(f"{where} has a {found}, but no {missing}; write both, or leave both empty")
 
     label = classes[row["class"]]
     if has_box:

@@ -96,7 +96,7 @@ def read_yolo(
         path: The label file.
         name: Name of the image.
         names: Number of a class -> its name.
-        meanings: Class name -> crack or no_crack, in addition to the names that we know.
+        meanings: Class name -> crack or no_crack. Names such as "Cracked" and "Non-cracked" need no entry.
 
     Raises:
         InputError: A line cannot be used, or has an unknown class.

@@ -1,4 +1,4 @@
-"""Masks: each belongs to the image with its name and folder, and what fits no image or several is counted."""
+"""A mask belongs to the image with the same name and folder. Masks that fit no image or several images are counted."""
 
 import unicodedata
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""If connections are cut during a transfer, we try again. In the end we explain it, and no half file is left."""
+"""If a connection is cut, we repeat the transfer. If all attempts fail, the error says why. No partial file is left."""
 
 import os
 import socket
@@ -64,7 +64,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cutting(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], Proxy]]:
-    """Put a proxy before the store. It cuts this number of connections, of uploads or of downloads."""
+    """Return a function that puts a proxy before the store. The proxy cuts `times` uploads or downloads."""
     proxies = []
 
     def put(direction: str, times: int) -> Proxy:

@@ -121,7 +121,7 @@ def test_an_unknown_class_is_refused_until_somebody_says_what_it_means(tmp_path:
     folder = tmp_path / "data"
     write_photo(folder / "a.png")
     write(folder / "shapes.csv", "photo,class,left,top,right,bottom\na.png,Riss,5,5,60,60\na.png,Rost,70,5,90,60\n")
-    with pytest.raises(InputError, match=r"unknown class 'Riss', 'Rost'.* Or say what a class means: \?classes=Spall"):
+    with pytest.raises(InputError, match=r"unknown class 'Riss', 'Rost'.* Or give each class a meaning: \?classes="):
         opened(folder)
     assert cracks(opened(folder, "&classes=Riss:crack;Rost:no_crack")) == ["a.png@0,0.png"]
 
@@ -144,11 +144,11 @@ def test_classes_without_names_have_their_numbers(tmp_path: Path) -> None:
     [
         ({"a.txt": BOX, "x.json": '[{"data": {}}]'}, "the file x.json (Label Studio); 1 label files of YOLO, such"),
         ({"a.txt": BOX, "labels/a.txt": BOX, "classes.txt": "crack"}, "the photo a.png has two annotations"),
-        ({"a.txt": BOX, "classes.txt": "crack", "data.yaml": "names: [crack]"}, "several files with the names"),
+        ({"a.txt": BOX, "classes.txt": "crack", "data.yaml": "names: [crack]"}, "several files that list the classes"),
         ({"x.json": "{}"}, "x.json is not a file of annotations that we know; give COCO"),
         ({"x.csv": "path,label\n"}, "If it is a table of tiles with the columns path and label, give"),
         ({"x.json": ""}, "x.json is empty; export it again"),
-        ({"labels/b.txt": BOX, "classes.txt": "crack"}, "no mask or annotation has the name of one of them (1"),
+        ({"labels/b.txt": BOX, "classes.txt": "crack"}, "no mask or annotation with the name of a photo (1"),
     ],
 )  # fmt: skip
 def test_marks_that_are_not_clear_are_refused(tmp_path: Path, files: dict[str, str], message: str) -> None:

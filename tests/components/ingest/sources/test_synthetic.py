@@ -98,7 +98,7 @@ def test_tiles_of_a_photo_are_similar(tiles):
 
 
 def crack_share(tiles: list[Tile]) -> float:
-    """Return the mean share of a cracked tile that its crack covers."""
+    """Return how much of a cracked tile is crack, on average, from 0 to 1."""
     return float(np.mean([tile.mask.mean() for tile in tiles if tile.mask is not None]))
 
 

@@ -14,7 +14,7 @@ def photos() -> list[Photo]:
 
 
 def widths(mask: np.ndarray) -> np.ndarray:
-    """Return the width of the lines of a mask at the pixels in their middle."""
+    """Return the width of the lines in a mask, measured at each pixel on a middle line."""
     distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     middle = mask & (distance == cv2.dilate(distance, np.ones((3, 3))))
     return 2 * distance[middle]

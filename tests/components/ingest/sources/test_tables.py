@@ -1,4 +1,4 @@
-"""Tables as spreadsheets write them: what is clear is read and said, and what is not is refused."""
+"""Tables as spreadsheets write them. A clear table is read, and we say how. An unclear table is refused."""
 
 import unicodedata
 from pathlib import Path
@@ -147,11 +147,11 @@ def test_cracks_without_a_mask_are_reported_if_others_have_one(folder: Path) -> 
 
 
 def test_a_header_with_two_readings_is_refused_with_both(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"has a path and a label with commas or semicolons between the columns; save"):
+    with pytest.raises(InputError, match="can be split at commas or semicolons, and each way gives the columns path"):
         read(folder, "path,label,x;path;label\na.jpg,1,x;a.jpg;1\n")
 
 
 def test_a_path_with_two_readings_is_refused_with_both(folder: Path) -> None:
     (folder / "deck\\e.jpg").write_bytes(b"y")
-    with pytest.raises(InputError, match=r"row 1: both files deck\\e.jpg and deck/e.jpg exist; rename one of them"):
+    with pytest.raises(InputError, match=r"row 1: the path can mean two files, deck\\e.jpg and deck/e.jpg; rename one"):
         read(folder, "path,label\ndeck\\e.jpg,1\n")

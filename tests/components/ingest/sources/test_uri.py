@@ -18,7 +18,7 @@ from components.shared.errors import InputError
         ("tiles?group_pattern=(", "not a regular expression"),
         ("tiles?source=", "its option source is empty"),
         ("tiles?all=sound", "its option all is 'sound'; give no_crack or crack"),
-        ("tiles?all=no_crack&layout=ccic", "the option all gives every image its class; remove the option layout"),
+        ("tiles?all=no_crack&layout=ccic", "the same class, so the option layout has no meaning; remove"),
         ("tiles?all=no_crack&classes=Rust:no_crack", "remove the option classes"),
         ("synthetic://?images=60&all=crack", "synthetic tiles have both classes; remove the option all"),
         ("https://host/a.zip", "add the archive's checksum (64 hex digits): https://host/a.zip#sha256="),

@@ -175,7 +175,7 @@ def mask_of_bytes(seen: np.ndarray) -> bytes:
 
 
 def jpeg2000(values: np.ndarray, bits: int) -> bytes:
-    """Encode without loss. OpenCV writes 16 bits, so we change the header, and the level that a decoder subtracts."""
+    """Encode without loss. OpenCV writes 16 bits, so we change the number in the header, and shift the values."""
     shifted = values.astype(int) + 2**15 - 2 ** (bits - 1)
     lossless = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
     bgr = shifted.astype(np.uint16)[..., ::-1] if values.ndim == 3 else shifted.astype(np.uint16)

@@ -12,7 +12,7 @@ CENTRE = np.eye(WIDTH)[0] * 20
 
 
 def images(number: int, seed: int, features: float = 0, embeddings: float = 0) -> tuple[pd.DataFrame, np.ndarray]:
-    """Features and embeddings of images; a shift makes them unlike the others. The feature "noise" never varies."""
+    """Return features and embeddings of images. A shift makes novel images. The feature "noise" never varies."""
     rng = np.random.default_rng(seed)
     table = pd.DataFrame(rng.normal(features, 1, (number, len(FEATURES))), columns=list(FEATURES)).assign(noise=0.5)
     return table, CENTRE + np.eye(WIDTH)[1] * embeddings + rng.normal(0, 1, (number, WIDTH))

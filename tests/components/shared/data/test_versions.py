@@ -190,7 +190,7 @@ def test_the_files_of_two_concurrent_writers_are_never_mixed(
     write, seen = Store.put_bytes, []
 
     def overtaken(self: Store, key: str, data: bytes) -> None:
-        """The other writer finds no version and writes everything except its marker. Its marker comes last."""
+        """Before we write our marker, another writer writes all of its files except its marker (see `seen`)."""
         monkeypatch.setattr(Store, "put_bytes", lambda self, key, data: seen.append((key, data)))
         store_as(self, "abc", tmp_path / "other")
         monkeypatch.setattr(Store, "put_bytes", write)

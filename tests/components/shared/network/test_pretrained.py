@@ -19,7 +19,7 @@ SECONDS = 5
 
 
 class Code:
-    """An object that a pickle would have to build by a call."""
+    """An object whose pickle calls a function while it is loaded."""
 
     def __reduce__(self):
         return print, ("code was executed",)
@@ -106,7 +106,7 @@ def write_negative_variances(path):
 
 
 def changed(change, concerns):
-    """Return a function that writes a file in which the tensors that a condition selects are changed."""
+    """Return a function that writes random weights to a file. `change` changes each tensor that `concerns` selects."""
 
     def write(path):
         weights = random_weights()
@@ -130,7 +130,7 @@ write_large_noise = changed(lambda tensor: 5 * torch.randn_like(tensor), is_weig
 
 
 def write_same_answers(path):
-    """Write weights whose last normalisation layers hide what the layers before them compute."""
+    """Write weights with which all images get nearly the same answer: the last normalisation layers hide the input."""
     weights = random_weights()
     for layer in ("bn2", "downsample.2"):
         weights[f"layer4.0.{layer}.weight"].fill_(1e-9)

@@ -34,7 +34,7 @@ MODEL = """
 
 @pytest.fixture
 def model(tmp_path):
-    """Return a function that saves a model whose file ends with a given line, and returns its folder."""
+    """Return a function that saves a model and returns its folder. `last` is the last line of the model's code."""
 
     def save(last: str = "set_model(Picky())") -> str:
         code = tmp_path / "picky.py"

@@ -1,4 +1,4 @@
-"""Intervals by near-duplicate groups are marked as such."""
+"""A note says if an interval was computed from groups of near duplicates, and not from photos."""
 
 from components.shared.results.group_kind import interval_note
 

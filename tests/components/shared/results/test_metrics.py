@@ -17,7 +17,7 @@ from components.shared.results.metrics import (
 
 
 def sample(images: int, share: float, levels: int | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return labels of both classes, and P(crack) that is correlated with them. `levels` makes values equal."""
+    """Return labels of both classes, and P(crack) that is correlated with them. With `levels`, P(crack) is rounded."""
     rng = np.random.default_rng(seed)
     labels = (rng.random(images) < share).astype(int)
     labels[:2] = 0, 1

@@ -12,7 +12,7 @@ SHARE = 0.3 / (0.3 + 0.05 + 0.075)
 
 
 def exact_mean(evidence, limit):
-    """The mean of the evidence after four draws, over all that can be drawn."""
+    """Return the exact mean of the evidence after four draws: we try all possible draws."""
     total = 0.0
     for drawn in product(range(len(OUTCOMES)), repeat=4):
         good, bad = np.array([OUTCOMES[number] for number in drawn]).T

@@ -27,7 +27,8 @@ def test_a_band_is_explained_with_its_promise_and_with_what_the_test_split_shows
 
 def test_too_few_photos_are_said_with_the_number_that_is_needed():
     text = triage_in_words(replace(BAND, low=0.0, photos=19), measured(0.8, 0.0))
-    assert text.startswith("Every tile with P(crack) below 0.41 needs review (80 % of the test tiles).")
+    assert text.startswith("The validation split has too few photos with cracks to trust the answer 'no crack'.")
+    assert "So every tile with P(crack) below 0.41 needs review (80 % of the test tiles)." in text
     assert "if the validation split had at least 171 photos with cracks, but it has 19." in text
 
 

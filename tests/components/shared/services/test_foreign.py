@@ -17,7 +17,10 @@ MD5 = hashlib.md5(RIGHT).hexdigest()
 
 @pytest.fixture
 def reading(s3, monkeypatch):
-    """Return a function that reads objects whose tags and successive contents are given, and says what is logged."""
+    """Return a function that reads objects, and returns what it read and the log.
+
+    Its argument `objects` maps a key to (tag, contents of the first read, the second read, …).
+    """
 
     def read(objects, caplog):
         contents = {key: iter(bodies) for key, (_, bodies) in objects.items()}

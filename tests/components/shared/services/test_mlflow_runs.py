@@ -31,7 +31,7 @@ EXPERIMENT = "crack-training"
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A workdir with the MLflow store of a local run, which the environment names."""
+    """A workdir with the MLflow store of a local run. MLFLOW_TRACKING_URI names this store."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(tmp_path))
     new_mlflow_store(tmp_path)
     prepare_mlflow(tmp_path, EXPERIMENT)

@@ -192,7 +192,7 @@ def test_a_server_that_does_not_know_versions_keeps_none(
 
 @pytest.fixture
 def expiring(s3: str, s3_environment, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultyS3, set[str]]]:
-    """A server that refuses the session tokens in a set, and an environment without credentials."""
+    """Yield a server and a set. The server refuses session tokens that are in the set. The environment has no keys."""
     expired: set[str] = set()
     with FaultyS3(s3_environment["AWS_ENDPOINT_URL_S3"], nothing).serving() as server:
         server.choose = lambda _, __, token: "expired" if token in expired else ""

@@ -253,7 +253,7 @@ def test_part_of_an_object(store: Store) -> None:
 
 
 class Altering(BaseHTTPRequestHandler):
-    """An S3 server with one object whose next `bad_reads` answers have a wrong byte."""
+    """An S3 server with one object. In the next `bad_reads` answers, one byte of the object is wrong."""
 
     content = hashlib.shake_256(b"content").digest(1000)
     bad_reads = 0

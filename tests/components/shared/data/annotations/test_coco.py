@@ -96,7 +96,7 @@ def test_run_lengths_give_the_mask_that_was_encoded(data, compress):
         (coco("x"), "annotations 1: 'x' is not an object with fields"),
         (coco(POLYGON, name=""), "image 1, file_name: '' is not a name"),
         ({**coco(), "images": [{"id": 1, "file_name": "a", "width": 0, "height": 3}]}, "0 is not a width or a height"),
-        ({**coco(), "images": [{"id": 1}, {"id": 1}]}, "images has the id 1 twice"),
+        ({**coco(), "images": [{"id": 1}, {"id": 1}]}, "two images have the id 1"),
         ({**coco(), "images": 3}, "images: 3 is not a list"),
         ({"images": []}, "is not a file of annotations that we know"),
     ],

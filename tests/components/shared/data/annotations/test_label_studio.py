@@ -115,7 +115,7 @@ def test_a_mark_that_cannot_be_used_is_refused_with_its_place(tmp_path: Path, re
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ([{"id": 1, "image": "a.jpg", "label": [{"x": 1}]}], "task 1 has no field data, as in the short form"),
+        ([{"id": 1, "image": "a.jpg", "label": [{"x": 1}]}], 'task 1 lacks the field "data"; perhaps the file'),
         ([{"data": {"text": "x"}, "annotations": [annotated()]}], "no image in its data; its field file_upload: None"),
         ([{"data": {"left": "a.jpg", "right": "b.jpg"}, "annotations": [annotated()]}], "in several fields, left"),
         ([], "is not a file of annotations that we know"),

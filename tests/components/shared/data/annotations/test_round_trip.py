@@ -23,7 +23,7 @@ NAME = "Brücke 1/IMG+1.jpg"
 
 
 class Drawn(NamedTuple):
-    """A shape as a person drew it: a box (left, top, width, height) and its angle, corners, or painted pixels."""
+    """A shape as a person drew it: a box (left, top, width, height) with an angle, or corners, or painted pixels."""
 
     box: tuple[int, int, int, int] | None = None
     degrees: float = 0
@@ -43,7 +43,7 @@ FULL, CORNER = Drawn(painted=np.ones((HEIGHT, WIDTH), bool)), Drawn(painted=np.e
 
 
 def corners_of(drawn: Drawn) -> np.ndarray:
-    """The corners of a box that is turned clockwise around its left upper corner, by complex numbers."""
+    """Compute with complex numbers the corners of a box that is turned clockwise around its left upper corner."""
     left, top, width, height = drawn.box
     turn = np.exp(1j * np.radians(drawn.degrees))
     places = [left + 1j * top + turn * step for step in (0, width, width + 1j * height, 1j * height)]
@@ -63,7 +63,7 @@ def expected(drawn: Drawn) -> np.ndarray:
 
 
 def runs_of(flat: np.ndarray) -> list[int]:
-    """Lengths of the runs that are outside and inside by turns, counted one pixel at a time."""
+    """Return the lengths of runs: pixels outside the shape, then inside, then outside again. The first may be 0."""
     runs, inside = [0], False
     for pixel in flat.tolist():
         if pixel != inside:
@@ -197,7 +197,7 @@ def test_the_same_mask_comes_back(tmp_path: Path, write: Callable, drawn: Drawn)
 
 
 def box_formats(drawn: Drawn) -> tuple:
-    """The formats that can say that a shape is a box; a turned box is a polygon in the others."""
+    """Return the formats that store this shape as a box. The other formats store a turned box as a polygon."""
     return (cvat, label_studio) if drawn.degrees else (coco, cvat, label_studio, yolo, table)
 
 
@@ -228,7 +228,7 @@ def test_a_long_run_of_a_brush_layer_is_decoded() -> None:
     ("data", "message"),
     [
         (b"", "it ends too early"),
-        (bytes(packed([0] * 16)), "it has 16 values of 8 bits, but an image of 3x2 pixels has 24 of 8 bits"),
+        (bytes(packed([0] * 16)), "it has 16 values of 8 bits, but an image of 3x2 pixels has 24 values of 8 bits"),
         (bytes(packed(list(range(24))))[:-3], "it ends too early"),
         (bytes(packed([0] * 32)).replace(bytes([0, 0, 0, 32]), bytes([0, 0, 0, 24]), 1), "more than 24 values"),
     ],

@@ -63,7 +63,7 @@ def test_lines_can_end_in_a_delimiter(tmp_path: Path, end_of_header: str) -> Non
         ([HEADER, "a.jpg,crack,1,2,3,4,,40,"], "line 2, photo_height: '' are not numbers"),
         (["photo;photo,class;class,polygon;polygon"], "is not a file of annotations that we know"),
         (["photo,class,polygon;photo;class;polygon", "a"], "has the columns photo,class,polygon, which are unknown"),
-        (["x;photo;class;polygon;,photo,class,polygon,"], "can be read with commas or semicolons; use only one"),
+        (["x;photo;class;polygon;,photo,class,polygon,"], "can be split at commas or semicolons; save the table"),
     ],
 )
 def test_a_wrong_table_is_refused_with_the_place(tmp_path: Path, lines: list[str], message: str) -> None:
