@@ -47,7 +47,7 @@ from components.split.config import HeldOut, SplitConfig
 from components.split.run import assign_splits
 from components.train.config import TrainConfig
 from components.train.run import train_candidate
-from pipelines.local.embedded_stack import embedded_stack
+from pipelines.local.embedded_stack import embedded_stack, prepare_mlflow
 
 PHOTOS, NEW_PHOTOS, TILES_OF_PHOTO = 50, 30, 12
 PHOTO_SIDE, TILE, INPUT = 256, 64, 32  # pixels
@@ -67,6 +67,7 @@ GROUPINGS: dict[str, dict[str, Any]] = {
 UPRIGHT_ONLY = "near duplicates, upright only"
 TRAINING = {
     "architecture": "resnet10t",
+    "precision": "fp32",  # auto measures the precision again in each new store
     "weights": "none",
     "input_size": INPUT,
     "batch_size": 32,
@@ -90,6 +91,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as scratch, embedded_stack(Path(scratch) / "workdir") as environment:
         os.environ.update(environment)
+        prepare_mlflow(Path(scratch) / "workdir", TrainConfig.model_fields["experiment"].default)
         for seed in range(1, given.seeds + 1):
             folder = Path(scratch) / f"seed-{seed}"
             if given.data is None:
