@@ -61,7 +61,7 @@ def explain_model(
         calibration: The candidate's calibration.json.
         config: The parameters of the explanations.
         seed: Seed of the random choice of measured images, and of the random maps.
-        out: Folder to write: measurements.parquet, page.html and the panels as PNG files.
+        out: Folder for measurements.parquet, page.html and the panels as PNG files.
 
     Raises:
         InputError: The robustness split has no predictions, or no layer of the network gives a Grad-CAM map, or the
@@ -152,7 +152,7 @@ def explain_network(
         calibration: The network's temperature and threshold.
         config: The parameters of the explanations.
         seed: Seed of the random choice of measured images, and of the random maps.
-        folder: Folder to write: the measurements, the page and the panels.
+        folder: Folder for the measurements, the page and the panels.
     """
     with progress_lines(stages=5) as lines:
         lines.stage("choosing the layer of Grad-CAM")

@@ -83,7 +83,7 @@ def judge_candidate(
 
     Args:
         evidence: The files that the verdict is based on.
-        folder: Folder to write: the dossier.
+        folder: Folder for the dossier.
         page: File to write: a copy of the dossier's promotion page, for Kubeflow.
         summary: File to write: the verdict as Markdown, for Kubeflow.
         config: The limits, and the parameters for the comparison with the champion.
@@ -104,7 +104,7 @@ def write_dossier(evidence: Evidence, folder: str | Path, config: GateConfig) ->
 
     Args:
         evidence: The files that the verdict is based on.
-        folder: Folder to write: verdict.json, measurements.parquet, test_answers.parquet, promotion.html, the pages of
+        folder: Folder for verdict.json, measurements.parquet, test_answers.parquet, promotion.html, the pages of
             the steps, and more files. If there is a champion, and the comparison is not switched off,
             champion_pairs.parquet is written too.
         config: The limits, and the parameters for the comparison with the champion.

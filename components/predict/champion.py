@@ -26,7 +26,7 @@ def predict_champion(manifest_path: str, splits_path: str, config: PredictConfig
         manifest_path: The data set version's manifest.
         splits_path: Table (sample_id, split).
         config: Gives the batch size and the registered model's name.
-        folder: Folder to write: a table of predictions, and calibration.json if there is a champion. The table has no
+        folder: Folder for a table of predictions, and calibration.json if there is a champion. The table has no
             rows if there is no champion, or if no test tile is new to the champion.
 
     Returns:

@@ -39,7 +39,7 @@ def predict_splits(
         splits_path: Table (sample_id, split).
         config: Gives the batch size, the size of the sample, the corrupted views and the precision.
         seed: Seed of the sample of the training split.
-        folder: Folder to write: predictions.parquet and embeddings.npy. If there are corrupted tiles, also views.jpg.
+        folder: Folder for predictions.parquet and embeddings.npy. If there are corrupted tiles, also views.jpg.
     """
     store = Store(config.store)
     manifest = read_manifest(manifest_path)

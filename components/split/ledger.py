@@ -45,7 +45,7 @@ class Ledger:
         return _merged(self._read_pages())
 
     def add(self, assignment: Assignment) -> bool:
-        """Store the splits of a data set version's groups.
+        """Store in which split each group of a data set version is.
 
         Returns:
             True if the ledger has these splits now. False if another run has put one of these groups into a different

@@ -137,7 +137,7 @@ def fine_structure(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def most_similar(
     structures: NDArray[np.float32], ends: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each tile, find the most similar tile in the splits before its own split.
+    """For each tile, find the most similar tile of another split, among the splits that come before in `ends`.
 
     Two tiles are also similar if one of them is mirrored or rotated.
 

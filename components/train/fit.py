@@ -43,7 +43,7 @@ def fit(task: Task, folder: Path) -> TrainingRecord:
 
     Args:
         task: The network, data and settings of the training.
-        folder: Folder to write: model.safetensors, model.json and model.sha256.
+        folder: Folder for model.safetensors, model.json and model.sha256.
 
     Raises:
         InputError: The memory is too small for a single tile, the training diverged, or there are fewer devices than

@@ -18,7 +18,7 @@ def write_training_page(record: TrainingRecord, task: Task, folder: Path) -> Non
     Args:
         record: What happened during the finished training.
         task: The network, data and settings of the training.
-        folder: Folder to write: training.html, curves.png and augmentation.jpg.
+        folder: Folder for training.html, curves.png and augmentation.jpg.
     """
     figure = _draw_curves(record)
     figure.savefig(folder / "curves.png", dpi=120)

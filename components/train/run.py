@@ -37,7 +37,7 @@ def train_candidate(
         config: The settings of the training.
         seed: Seed of the initial weights, the order of the tiles and the augmentation.
         job: The pipeline job's id.
-        model_folder: Folder to write: the saved model.
+        model_folder: Folder for the saved model.
         page_path: File to write: the page with the training curves.
 
     Returns:

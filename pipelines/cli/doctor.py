@@ -20,8 +20,8 @@ def doctor(
 
     To test the store and MLflow, the command writes objects there, and deletes them afterwards.
 
-    Exit status: 0 no check found a problem (some checks may have been impossible); 1 a check found a problem, or
-    something failed; 2 an argument was wrong.
+    Exit status: 0 = no check found a problem (some checks may have been impossible); 1 = a check found a problem, or
+    something failed; 2 = an argument was wrong.
     """
     with reporting_errors(debug):
         from pipelines.cluster.doctor import examine, findings_table

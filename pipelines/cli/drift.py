@@ -33,7 +33,8 @@ def drift_check(
 ) -> None:
     """Compare production images with the training sample of the workdir's champion; report whether to retrain.
 
-    Exit status: 0 the check ended, with or without drift; 1 something failed; 2 an input was wrong; 130 interrupted.
+    Exit status: 0 = the check ended, with or without drift; 1 = something failed; 2 = an input was wrong; 130 =
+    interrupted.
     """
     with reporting_errors(debug), locked_workdir(workdir, has_runs=True):
         from pipelines.config.parameter_file import Setting, load_run_config

@@ -43,8 +43,9 @@ def inspect(
     joined into findings. The folder --out then has inspection.html, findings.csv, findings.geojson, photos.csv,
     overlays and tables of tiles. Without a scale, all lengths are in pixels.
 
-    Exit status: 0 every photo has its row in photos.csv; 1 something failed; 2 an input was wrong; 130 interrupted. A
-    photo that cannot be inspected has a row with an error. If a call is killed, the next call continues its work.
+    Exit status: 0 = every photo has its row in photos.csv; 1 = something failed; 2 = an input was wrong; 130 =
+    interrupted. A photo that cannot be inspected has a row with an error. If a call is killed, the next call continues
+    its work.
     """
     with reporting_errors(debug):
         from rich.progress import Progress

@@ -33,7 +33,8 @@ def leaks(
     earlier run must have made the splits. Use a parameter file with the store, the seed and the split settings of
     that run.
 
-    Exit status: 0 there is no leak; 1 something failed; 2 there is a leak, or an input was wrong; 130 interrupted.
+    Exit status: 0 = there is no leak; 1 = something failed; 2 = there is a leak, or an input was wrong; 130 =
+    interrupted.
     """
     with reporting_errors(debug):
         from components.shared.scratch import scratch_folder

@@ -36,8 +36,8 @@ def run_local(
 ) -> None:
     """Run the whole pipeline on this machine, with its own S3 server and MLflow store.
 
-    Exit status: 0 the run ended, with a registered model or a refusal by the gates; 1 something failed; 2 an input
-    was wrong; 130 interrupted.
+    Exit status: 0 = the run ended, with a registered model or a refusal by the gates; 1 = something failed; 2 = an
+    input was wrong; 130 = interrupted.
     """
     with reporting_errors(debug), locked_workdir(workdir):
         from components.ingest.sources.uri import absolute_sources

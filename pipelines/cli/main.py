@@ -36,8 +36,8 @@ PANELS = {
 
 app = typer.Typer(
     help="Concrete-crack classification on Kubeflow Pipelines.\n\n"
-    "Exit status: 0 done; 1 something failed; 2 an input was wrong; 130 interrupted. The help of a command lists "
-    "its other exit statuses.",
+    "Exit status: 0 = done; 1 = something failed; 2 = an input was wrong; 130 = interrupted. The help of a command "
+    "lists its other exit statuses.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

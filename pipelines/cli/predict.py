@@ -40,8 +40,8 @@ def predict(
     needs_review says whether a person must look at an image. It is empty if the model was registered without a review
     band.
 
-    Exit status: 0 every file has its row; 1 something failed; 2 an input was wrong; 130 interrupted. Output files are
-    written completely or not at all.
+    Exit status: 0 = every file has its row; 1 = something failed; 2 = an input was wrong; 130 = interrupted. Output
+    files are written completely or not at all.
     """
     with reporting_errors(debug):
         from rich.progress import Progress

@@ -54,9 +54,9 @@ def follow(
 ) -> None:
     """Follow a run to its end, as `submit --wait` does.
 
-    Exit status: 0 the run succeeded; 1 it failed, was stopped, or the gate refused every candidate; 2 an input was
-    wrong; 3 the run did not end within --timeout, or its state could not be read; 130 this command was interrupted (the
-    run continues).
+    Exit status: 0 = the run succeeded; 1 = it failed, was stopped, or the gate refused every candidate; 2 = an input
+    was wrong; 3 = the run did not end within --timeout, or its state could not be read; 130 = this command was
+    interrupted (the run continues).
     """
     with reporting_errors(debug, crash=3):
         require_number("--timeout", timeout, 0, MOST_SECONDS)

@@ -56,8 +56,8 @@ def accept_site(
     Then give the command again. You may repeat this as often as you like: the limit --risk holds for all calls
     together. MLflow stores the verdict with the model version.
 
-    Exit status: 0 accepted; 1 refused, or something failed; 2 an input was wrong; 3 more labels are needed; 130
-    interrupted.
+    Exit status: 0 = accepted; 1 = refused, or something failed; 2 = an input was wrong; 3 = more labels are needed; 130
+    = interrupted.
     """
     with reporting_errors(debug):
         from rich.progress import Progress

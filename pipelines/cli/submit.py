@@ -65,9 +65,10 @@ def submit(
 ) -> None:
     """Run a pipeline on the cluster that KFP_ENDPOINT names.
 
-    Exit status: 0 the run was submitted, or with --wait it succeeded; 1 it failed, or the gate refused every candidate;
-    2 it was not submitted; 3 it did not end within --timeout, or its state could not be read; 130 this command was
-    interrupted. An interrupted command stops the run only with --stop-with-me, or if you answer yes when it asks.
+    Exit status: 0 = the run was submitted, or with --wait it succeeded; 1 = it failed, or the gate refused every
+    candidate; 2 = it was not submitted; 3 = it did not end within --timeout, or its state could not be read; 130 = this
+    command was interrupted. An interrupted command stops the run only with --stop-with-me, or if you answer yes when it
+    asks.
     """
     with reporting_errors(debug, crash=2), tempfile.TemporaryDirectory() as folder:
         from components.container_images import check_images

@@ -35,8 +35,8 @@ def transfer(
     The section `transfer` of the parameter file says whether sources or surfaces are left out, which candidate is
     trained, and which limits must be reached. No model version is registered. Finished work is reused.
 
-    Exit status: 0 the limits are reached, or there are none; 1 a limit is missed, or something failed; 2 an input was
-    wrong; 130 interrupted.
+    Exit status: 0 = the limits are reached, or there are none; 1 = a limit is missed, or something failed; 2 = an input
+    was wrong; 130 = interrupted.
     """
     with reporting_errors(debug), locked_workdir(workdir):
         from components.ingest.sources.uri import absolute_sources

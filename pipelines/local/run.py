@@ -56,7 +56,7 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True)
 class Results:
-    """The step that writes the results of a graph, and the file names of these results in the workdir.
+    """Where a graph's results come from (a step), and how the files are named in the workdir.
 
     Attributes:
         step: Name of the step that has the output artifacts `page` and `summary`.

@@ -135,8 +135,8 @@ def _check_readable(info: zipfile.ZipInfo, name: str) -> None:
     if info.compress_type not in READABLE_METHODS:
         method = METHODS.get(info.compress_type, f"the unknown method {info.compress_type}")
         raise InputError(
-            f"the archive {name} is compressed with {method}, which we cannot unpack; unpack it with `7z x`, or in "
-            "Windows Explorer, and give the folder instead, or pack it again with the method Deflate"
+            f"the archive {name} is compressed with {method}, which we cannot unpack. Either unpack it (`7z x`, or "
+            "Windows Explorer) and give the folder, or pack it again with the method Deflate"
         )
 
 

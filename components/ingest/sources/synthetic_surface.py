@@ -35,7 +35,7 @@ class Canvas:
 
     @property
     def unit(self) -> float:
-        """The factor that converts a length for a tile of 128 x 128 pixels to pixels of this canvas."""
+        """The factor for lengths, which are given for a tile of 128 x 128 pixels."""
         return self.tile / 128
 
     @property

@@ -198,8 +198,8 @@ def _check_all(text: str, options: dict[str, str]) -> None:
     if "classes" in options or options.get("layout", "auto") not in ("auto", PHOTOS):
         other = "classes" if "classes" in options else "layout"
         raise InputError(
-            f"data is {text!r}: the option all gives every image the same class, so the option {other} has no meaning; "
-            f"remove the option {other}"
+            f"data is {text!r}: the option `all` gives every image the same class, so the option "
+            f"`{other}` has no meaning; remove `{other}`"
         )
 
 

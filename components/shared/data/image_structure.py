@@ -214,8 +214,8 @@ def check_tiff(file: "TiffFile") -> "TiffPage | None":
     for other in others:
         if not other.is_mask and _pixels(other) > _pixels(first):
             raise ImageError(
-                f"its first image has {first.imagewidth}x{first.imagelength} pixels, and another one has "
-                f"{other.imagewidth}x{other.imagelength}; save the image that you mean as a file of its own"
+                f"the first image of the file has {first.imagewidth}x{first.imagelength} pixels, and another one has "
+                f"{other.imagewidth}x{other.imagelength}; save the one that you want to use as a separate file"
             )
     check_frames(1 + sum(not page.is_mask and not page.is_reduced for page in following))
 

@@ -54,7 +54,7 @@ class Bets:
 def evidence_above(
     bets: Bets, limit: float, fractions: np.ndarray = FRACTIONS, starts: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the evidence, after each bet, that the share of `bets` is above a limit.
+    """Return the evidence that a share is above a limit, after each bet.
 
     If the share is not above the limit, the evidence is unlikely to become large. For example, the probability
     that it ever reaches 20 is at most 1 / 20, and for 100 it is at most 1 / 100. A higher limit gives less evidence.
@@ -78,7 +78,7 @@ def evidence_above(
 
 
 def evidence_below(bets: Bets, limit: float) -> np.ndarray:
-    """Return the evidence, after each bet, that the share of `bets` is below a limit. See `evidence_above`."""
+    """Return the evidence that a share is below a limit, after each bet. See `evidence_above`."""
     return evidence_above(bets.swapped(), 1 - limit)
 
 

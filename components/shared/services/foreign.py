@@ -57,9 +57,9 @@ class ForeignObjects:
                 return data
             last = data
         raise DamagedObjectError(
-            f"{self._store.uri}/{one.key} was read {ATTEMPTS} times. Each read returned different content, or not the "
-            f"listed {one.size} bytes. Check that no program changes the object, and check the network and the storage "
-            "server"
+            f"{self._store.uri}/{one.key} was read {ATTEMPTS} times. Either each read returned different "
+            f"content, or the size was not {one.size} bytes, as the listing says. Check that no program changes the "
+            "object, and check the network and the storage server"
         )
 
     def check(self) -> None:

@@ -328,7 +328,7 @@ def test_a_tiff_whose_mask_is_cut_off_is_refused(tmp_path: Path) -> None:
 
 
 THUMBNAIL = PIXELS[::4, ::4].copy()
-A_LARGER_ONE = "its first image has 20x15 pixels, and another one has 80x60; save the image that you mean"
+A_LARGER_ONE = "the first image of the file has 20x15 pixels, and another one has 80x60; save the one"
 
 
 @pytest.mark.parametrize(
