@@ -46,8 +46,10 @@ def locked(workdir: Path) -> Iterator[None]:
     If the folder is new, and nothing is in it at the end of the `with` block, it is removed again.
 
     Raises:
-        InputError: The workdir is not a folder, cannot be written, or another process has locked it.
+        InputError: The workdir is not a folder, cannot be written, or another process has locked it. Or its path
+            contains a question mark or a percent sign.
     """
+    _require_plain(workdir)
     path = workdir / ".lock"
     lock = FileLock(path)
     new_folders = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
@@ -95,7 +97,8 @@ def guarded(command: list[str], log: Path, environment: Mapping[str, str]) -> It
     """
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.local.guard", *command],
+            # With -P, a file of the current folder is not imported instead of a library.
+            [sys.executable, "-P", "-m", "pipelines.local.guard", *command],
             stdin=subprocess.PIPE,  # the guard ends the command when this pipe closes
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -165,7 +168,19 @@ def tracking_uri(workdir: Path) -> str:
 
 
 def _sqlite_uri(database: Path) -> str:
+    _require_plain(database.parent)
     return f"sqlite:///{database.resolve()}"
+
+
+def _require_plain(workdir: Path) -> None:
+    """Raise InputError if the path has a character with which the URI of its database means another file.
+
+    SQLAlchemy ends the path at a question mark, and decodes %41. MLflow creates the folder of the URI without decoding
+    it. So neither a plain nor an encoded URI leads both to the workdir.
+    """
+    path = str(workdir.resolve())
+    if "?" in path or "%" in path:
+        raise InputError(f"workdir {path} contains ? or %, which MLflow's database cannot have; choose another path")
 
 
 def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str) -> dict[str, str]:
@@ -192,6 +207,7 @@ def _environment(endpoint: str, access_key: str, secret_key: str, tracking: str)
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
+        "PYTHONSAFEPATH": "1",  # `python -m` must not import a file of the current folder instead of a library
         "PYTHONUNBUFFERED": "1",  # a line appears in the log as soon as a step prints it
         "PYTHONUTF8": "1",  # the steps write UTF-8, even if the terminal has another encoding
     }

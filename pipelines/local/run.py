@@ -10,9 +10,11 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +45,8 @@ LINES_WITH_THE_CAUSE = 200
 COLOUR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 # KFP's words for a task that failed.
 FAILED_TASK = re.compile(r"Task '?([\w-]+)'? finished with status FAILURE")
+STARTED_TASK = "Executing task"
+TRACEBACK = "Traceback (most recent call last):"
 DISK_IS_FULL = os.strerror(errno.ENOSPC)
 KILLED = (
     "if memory ran out, end other programs or lower batch_size; run the command again, which does not repeat the "
@@ -166,9 +170,12 @@ def _failure(timeline: Timeline, log: Path, status: int) -> Exception:
     if number:
         name = signal.Signals(number).name
         return RunError(f"{place or 'the run'}: the process of the run was ended by {name}; {KILLED}; the log is {log}")
+    exception = _exception(lines)
+    if place and exception:
+        return RunError(f"{place} ended early; the last exception in its log is {exception}; the log is {log}")
     if place:
         return RunError(f"{place} ended without an error message; {KILLED}; the log is {log}")
-    cause = lines[-1] if lines else "the process of the run ended without an error message"
+    cause = lines[-1].strip() if lines else "the process of the run ended without an error message"
     return RunError(f"{cause} (exit status {status}); the log is {log}")
 
 
@@ -185,7 +192,7 @@ def _reported_failure(name: str, failure: dict[str, str], log: Path) -> Exceptio
 def _plain_lines(log: Path) -> list[str]:
     """Return the last non-empty lines of a log, without the codes that set a terminal's colours."""
     text = COLOUR_CODE.sub("", log.read_text(encoding="utf-8", errors="replace"))
-    return [line.strip() for line in text.splitlines() if line.strip()][-LINES_WITH_THE_CAUSE:]
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-LINES_WITH_THE_CAUSE:]
 
 
 def _failed_task(lines: list[str]) -> str:
@@ -198,6 +205,23 @@ def _failed_task(lines: list[str]) -> str:
         if match:
             return f'step "{match[1]}"'
     return ""
+
+
+def _exception(lines: list[str]) -> str:
+    """Return the last exception that the failed task printed, such as `NameError: …`. Return "" if there is none."""
+    found, indentation = "", None
+    for line in lines:
+        text = line.lstrip()
+        spaces = len(line) - len(text)
+        if STARTED_TASK in line:
+            found = ""
+        elif FAILED_TASK.search(line):
+            break
+        elif text == TRACEBACK:
+            indentation = spaces
+        elif indentation is not None and spaces <= indentation:  # the frames of a traceback are indented further
+            found, indentation = text, None
+    return found
 
 
 def _signal_number(status: int) -> int:
@@ -281,6 +305,8 @@ def serve_mlflow_ui(workdir: Path, port: int, console: Console) -> None:
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
             *("--host", embedded_stack.LOOPBACK, "--port", str(port)),
+            # Without this option, uvicorn imports files of the current folder instead of libraries.
+            *("--uvicorn-opts", f"--app-dir={shlex.quote(sysconfig.get_path('purelib'))}"),
             *("--backend-store-uri", environment["MLFLOW_TRACKING_URI"]),
             *("--default-artifact-root", embedded_stack.MLFLOW_ARTIFACTS, "--no-serve-artifacts"),
         ]

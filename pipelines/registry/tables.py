@@ -1,6 +1,7 @@
 """Show a registered model in a terminal: its model versions, its promotions, and the next action."""
 
 import json
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -111,7 +112,7 @@ def _about_challenger(registry: Registry, challenger: str, champion: str | None)
     command = f'crack-pipeline promote {challenger} --by NAME --why "…"'
     workdir = _workdir(registry)
     if workdir:
-        command += f" --workdir {workdir}"
+        command += f" --workdir {shlex.quote(str(workdir))}"
     return [
         f"challenger: version {challenger}; {result}",
         f"page for the decision: {_page(registry, run)}",

@@ -136,6 +136,8 @@ def test_the_options_of_a_synthetic_source_are_checked_at_the_start(data, here):
         (["drift-check", "--images", ".", "--workdir", "/proc/nope"], "workdir /proc/nope has no runs"),
         (["run-local", "--workdir", "x" * 300], "is too long for the file system"),
         (["run-local", "--workdir", "/proc/nope"], "workdir /proc/nope: No such file or directory; choose another"),
+        (["run-local", "--workdir", "a?b"], "a?b contains ? or %, which MLflow's database cannot have; choose another"),
+        (["transfer", "--workdir", "a%41"], "a%41 contains ? or %, which MLflow's database cannot have"),
         (["run-local", "--workdir", "pipe/below"], "workdir pipe/below is not a folder; choose another"),
         (["run-local", "--workdir", "new/nowhere", "--params", "gone"], "parameter file gone does not exist"),
         (["transfer", "--workdir", "new/nowhere", "--params", "gone"], "parameter file gone does not exist"),

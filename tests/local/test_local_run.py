@@ -22,14 +22,14 @@ from tests.local.toy_run import GRAPH
 TOY_RUN = Path(__file__).parent / "toy_run.py"
 
 
-def start(workdir: Path, behaviour: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
+def start(workdir: Path, behaviour: str, environment: dict[str, str] | None = None, **where) -> subprocess.Popen:
     command = [sys.executable, str(TOY_RUN), str(workdir), behaviour]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=os.environ | (environment or {}), **pipes)
+    return subprocess.Popen(command, env=os.environ | (environment or {}), **pipes, **where)
 
 
-def run(workdir: Path, behaviour: str, environment: dict[str, str] | None = None) -> tuple[int, str, str]:
-    process = start(workdir, behaviour, environment)
+def run(workdir: Path, behaviour: str, environment: dict[str, str] | None = None, **where) -> tuple[int, str, str]:
+    process = start(workdir, behaviour, environment, **where)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
@@ -92,6 +92,14 @@ def test_a_silent_step_shows_on_the_screen_and_in_its_log_that_it_still_runs(tmp
     assert re.search(r"INFO\]: still running, \d s, 1 of 2 half\n", (tmp_path / "run.log").read_text())
 
 
+def folder_with_broken_modules(folder: Path) -> Path:
+    """A current folder whose files have the names of modules that the guard, a step and MLflow's server import."""
+    folder.mkdir()
+    for name in ("subprocess", "boto3", "fastapi", "uvicorn"):
+        (folder / f"{name}.py").write_text("this_is_no_library\n")
+    return folder
+
+
 def test_a_run_does_not_depend_on_the_callers_environment(tmp_path: Path) -> None:
     nothing_listens = "http://127.0.0.1:9"
     temporary = tmp_path / "temporary files"
@@ -120,7 +128,8 @@ def test_a_run_does_not_depend_on_the_callers_environment(tmp_path: Path) -> Non
         "COLUMNS": "20",
     }
 
-    status, out, err = run(tmp_path / "my wörkdir", "succeed", hostile)
+    here = folder_with_broken_modules(tmp_path / "here")
+    status, out, err = run(tmp_path / "my wörkdir", "succeed", hostile, cwd=here)
 
     assert (status, err) == (0, "")
     assert "train toy: done in" in out
@@ -148,6 +157,7 @@ def test_the_users_error_is_one_line_and_no_older_result_is_left_beside_it(tmp_p
             "killed",
             'step "train toy" ended without an error message; if memory ran out, end',
         ),
+        ("crash early", 'step "train" ended early; the last exception in its log is NameError: no such name; the log'),
         ("killed early", 'step "train" ended without an error message; if memory ran out, end other'),
         ("broken", "the graph itself is broken"),
     ],
@@ -247,7 +257,7 @@ def test_mlflow_ui_opens_the_runs_and_their_artifacts_until_it_is_ended(tmp_path
     kept.write_bytes(b"the report")
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, **pipes)
+    process = subprocess.Popen(command, cwd=folder_with_broken_modules(tmp_path / "here"), **pipes)
     assert process.stdout.readline() == f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
     server = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     server.request("GET", f"/get-artifact?path=report.html&run_uuid={run.run_id}")

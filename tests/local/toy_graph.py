@@ -28,6 +28,8 @@ def train(behaviour: str, job: str, choice: dsl.Output[dsl.Artifact]) -> str:
     from components.shared.services.store import Store
     from components.shared.step import step
 
+    if behaviour == "crash early":
+        raise NameError("no such name")
     if behaviour == "killed early":
         os.kill(os.getpid(), signal.SIGKILL)
     if behaviour == "silent":
