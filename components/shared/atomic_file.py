@@ -11,6 +11,14 @@ from components.shared.errors import InputError
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def require_place(path: Path) -> None:
+    """Raise InputError if a file at `path` would replace a folder, pipe, socket or device."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; give a file")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a pipe, socket or device, which would be replaced; give a file")
+
+
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary file to write to. It is moved to `path` when the `with` block ends without an error.
@@ -19,11 +27,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         InputError: `path` is a folder, pipe, socket or device. Or no file can be written into the folder of `path`. Or
             the disk is full.
     """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is a pipe, socket or device, which would be replaced; give a file")
-
+    require_place(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 Every run checks a sample of the tiles. The command `crack-pipeline leaks` checks all tiles.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -123,6 +124,15 @@ def _keep(store: Store, manifest: Manifest, splits: Splits, page_path: str | Pat
     key = f"datasets/{manifest.digest}/leaks/{splits.digest}.html"
     store.put_file(key, page_path)
     return key
+
+
+def require_digest(name: str) -> None:
+    """Raise InputError if a text cannot be the digest of a data set version."""
+    if not re.fullmatch("[0-9a-f]{64}", name):
+        raise InputError(
+            f"VERSION is {name}, which is not the digest of a data set version; give the whole digest, 64 hexadecimal "
+            "digits"
+        )
 
 
 def check_version(

@@ -39,8 +39,11 @@ def compile_for_cluster(
         from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
         from pipelines.graphs.compile import compile_pipeline
+        from pipelines.output_files import require_outputs
 
-        config = load_run_config(chosen_file(environment, params), override or [])
+        file = chosen_file(environment, params)
+        require_outputs({"--output": output}, [file])
+        config = load_run_config(file, override or [])
         check_networks_for_cluster(config)
         check_images(allow_tags)
         compile_pipeline(pipeline, config, output)
@@ -66,8 +69,11 @@ def manifest(
         from pipelines.cluster.gitops import write_manifest
         from pipelines.config.network_checks import check_networks_for_cluster
         from pipelines.config.parameter_file import load_run_config
+        from pipelines.output_files import require_outputs
 
-        config = load_run_config(chosen_file(environment, params), override or [])
+        file = chosen_file(environment, params)
+        require_outputs({"--output": output}, [file])
+        config = load_run_config(file, override or [])
         check_networks_for_cluster(config)
         check_images(allow_tags)
         version = write_manifest(pipeline, config, code_revision(revision), namespace, output)

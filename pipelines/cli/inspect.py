@@ -11,7 +11,15 @@ from rich.console import Console
 from components.shared.data.image_kinds import masks_among
 from components.shared.errors import InputError
 from components.shared.events import warn
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors, require_number
+from pipelines.cli.options import (
+    CHAMPION_URI,
+    Debug,
+    ModelUri,
+    RegistryWorkdir,
+    RequireSignature,
+    reporting_errors,
+    require_number,
+)
 
 if TYPE_CHECKING:
     from components.inspect.record import InspectedPhoto
@@ -24,7 +32,7 @@ commands = typer.Typer()
 def inspect(
     photos: Annotated[list[str], typer.Argument(help="Photos, folders, or patterns such as 'photos/*.jpg' in quotes.")],
     out: Annotated[Path, typer.Option(help="Folder for the results. A second call skips the finished photos.")],
-    model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
+    model: ModelUri = CHAMPION_URI,
     scale: Annotated[float | None, typer.Option(help="Millimetres of concrete per pixel.")] = None,
     distance: Annotated[
         float | None,
@@ -55,6 +63,8 @@ def inspect(
         for name, value, example in (("--scale", scale, "0.3"), ("--distance", distance, "2.5")):
             if value is not None and not (0 < value < math.inf):
                 raise InputError(f"{name} is {value:g}; give a finite number above 0, such as {example}")
+        if scale is not None and distance is not None:
+            raise InputError("--scale and --distance both give the scale; give one of them")
         require_number("--overlap", overlap, 0, 0.9)
         files = _photos_among(find_images(photos), out)
 

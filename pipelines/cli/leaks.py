@@ -39,10 +39,14 @@ def leaks(
     with reporting_errors(debug):
         from components.shared.scratch import scratch_folder
         from components.shared.services.store import Store
-        from components.split.tile_leaks import check_version
+        from components.split.tile_leaks import check_version, require_digest
         from pipelines.config.parameter_file import load_run_config
+        from pipelines.output_files import require_outputs
         from pipelines.registry.access import reached
 
+        require_outputs({"--page": page}, [params])
+        if version is not None:
+            require_digest(version)
         config = load_run_config(params, override or [])
         with contextlib.ExitStack() as stack:
             if workdir is not None:

@@ -1,6 +1,8 @@
 """The command line, `crack-pipeline`."""
 
+import errno
 import io
+import os
 import sys
 
 import typer
@@ -59,4 +61,20 @@ def main() -> None:
         # A terminal that cannot show ✓ or … gets an escape sequence instead of an error.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    app()
+    try:
+        _run_and_write()
+    except OSError as error:
+        # Python tries to write the rest again at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            print(f"error: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _run_and_write() -> None:
+    """Run the command line, and write everything that it printed. Raise `OSError` if it cannot be written."""
+    try:
+        app()
+    finally:
+        if sys.stdout:  # it is None if the caller closed it
+            sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,11 +19,40 @@ if TYPE_CHECKING:
 PARAMS = Path(__file__).parents[1] / "params"
 LOCAL_PARAMS = PARAMS / "local.yaml"
 MODEL = "crack-classifier"
+CHAMPION_URI = f"models:/{MODEL}@champion"
 LONGEST_QUOTE = 60  # characters of a name that a message shows
 MOST_SECONDS = 366 * 86_400
 # Limits of whole numbers. Larger numbers are mistakes, and libraries cannot use them.
 MOST_FILES = 1_000_000
 HIGHEST_VERSION = 2**31 - 1
+
+
+def known_pipeline(name: str | None) -> str | None:
+    """Return the name of a pipeline. End the process with a message and exit status 2 if there is no such pipeline."""
+    with reporting_errors(debug=False):
+        from pipelines.graphs.compile import require_known
+
+        if name is not None:
+            require_known(name)
+    return name
+
+
+def possible_name(name: str) -> str:
+    """Return the name of a registered model. End the process with exit status 2 if no model can have this name."""
+    with reporting_errors(debug=False):
+        if "/" in name or ":" in name:
+            raise InputError(f"--name is {name}; the name of a registered model has no / and no :, such as {MODEL}")
+    return name
+
+
+def possible_model(uri: str) -> str:
+    """Return the URI of a model. End the process with exit status 2 if its version number is too large."""
+    with reporting_errors(debug=False):
+        version = re.fullmatch("models:/[^/@]+/([0-9]+)", uri)
+        if version and int(version[1]) > HIGHEST_VERSION:
+            raise InputError(f"--model is {uri}; give a version from 1 to {HIGHEST_VERSION}")
+    return uri
+
 
 Params = Annotated[Path, typer.Option(help="Parameter file, YAML.", show_default="pipelines/params/local.yaml")]
 Override = Annotated[
@@ -38,7 +68,9 @@ Environment = Annotated[
     typer.Argument(metavar="ENV", help="Name of a parameter file: pipelines/params/ENV.yaml.", show_default=False),
 ]
 File = Annotated[Path | None, typer.Option("--params", help="Parameter file (YAML), instead of ENV.")]
-Pipeline = Annotated[str, typer.Option(help="crack-training, crack-drift-check or crack-inspection.")]
+Pipeline = Annotated[
+    str, typer.Option(help="crack-training, crack-drift-check or crack-inspection.", callback=known_pipeline)
+]
 Revision = Annotated[
     str, typer.Option(help="Name of the version of the code. Default: that of the container image, or the git commit.")
 ]
@@ -51,7 +83,8 @@ RegistryWorkdir = Annotated[
     Path | None,
     typer.Option("--workdir", help="Workdir of local runs. Default: use the registry of MLFLOW_TRACKING_URI."),
 ]
-Name = Annotated[str, typer.Option("--name", help="Name of the registered model.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the registered model.", callback=possible_name)]
+ModelUri = Annotated[str, typer.Option("--model", help="URI of the model in MLflow.", callback=possible_model)]
 RequireSignature = Annotated[
     Path | None,
     typer.Option(

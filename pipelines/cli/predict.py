@@ -9,7 +9,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, MOST_FILES, Debug, RegistryWorkdir, RequireSignature, reporting_errors
+from pipelines.cli.options import (
+    CHAMPION_URI,
+    MOST_FILES,
+    Debug,
+    ModelUri,
+    RegistryWorkdir,
+    RequireSignature,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 
@@ -25,7 +33,7 @@ def predict(
             help="CSV file to write: path, p_crack, label, threshold, novelty, needs_review, model, version, error."
         ),
     ],
-    model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
+    model: ModelUri = CHAMPION_URI,
     html: Annotated[Path | None, typer.Option(help="HTML page with thumbnails to write; default: no page.")] = None,
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1, max=MOST_FILES)] = 32,
     require_signature: RequireSignature = None,
@@ -48,6 +56,7 @@ def predict(
 
         from components.shared.atomic_file import atomic_file
         from pipelines.image_files import find_images
+        from pipelines.output_files import require_outputs
         from pipelines.registry.access import reached
         from pipelines.registry.classify import (
             classify,
@@ -59,6 +68,7 @@ def predict(
         )
 
         files = find_images(paths)
+        require_outputs({"--out": out, "--html": html}, files)
         console = Console(stderr=True)
         # The output files are opened first, so an error in their paths is reported before the model is loaded.
         with contextlib.ExitStack() as stack:

@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import MODEL, Debug, RegistryWorkdir, RequireSignature, reporting_errors
+from pipelines.cli.options import CHAMPION_URI, Debug, ModelUri, RegistryWorkdir, RequireSignature, reporting_errors
 
 commands = typer.Typer()
-
-ModelUri = Annotated[str, typer.Option("--model", help="URI of the model in MLflow.")]
-CHAMPION_URI = f"models:/{MODEL}@champion"
 
 
 @commands.command()
@@ -32,7 +29,7 @@ def serve(
     """
     with reporting_errors(debug):
         from components.shared.network import served_http
-        from pipelines.local.embedded_stack import guarded, require_free
+        from pipelines.local.embedded_stack import guarded, require_free, wait_until_it_listens
         from pipelines.registry.access import reached
         from pipelines.registry.classify import checked_files, name_and_version, version_meant
 
@@ -45,6 +42,7 @@ def serve(
                 served = [folder, host, str(port), *name_and_version(version)]
                 command = [sys.executable, "-I", served_http.__file__, *served]
                 with guarded(command, Path("/dev/stderr"), environment) as server:
+                    wait_until_it_listens(server, host, port)
                     print(f"serving {version} at http://{host}:{port}/invocations", flush=True)
                     status = server.wait()
         sys.exit(status)

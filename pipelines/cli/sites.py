@@ -10,7 +10,16 @@ from typing import Annotated, cast, get_args
 import typer
 from rich.console import Console
 
-from pipelines.cli.options import MODEL, MOST_FILES, Debug, RegistryWorkdir, RequireSignature, reporting_errors
+from pipelines.cli.options import (
+    CHAMPION_URI,
+    MODEL,
+    MOST_FILES,
+    Debug,
+    ModelUri,
+    RegistryWorkdir,
+    RequireSignature,
+    reporting_errors,
+)
 
 commands = typer.Typer()
 
@@ -43,7 +52,7 @@ def accept_site(
     risk: Annotated[
         float, typer.Option(help="Highest probability of a wrong acceptance, and of a wrong refusal.")
     ] = 0.05,
-    model: Annotated[str, typer.Option(help="URI of the model in MLflow.")] = f"models:/{MODEL}@champion",
+    model: ModelUri = CHAMPION_URI,
     page: Annotated[Path, typer.Option(help="Page to write.")] = Path("site.html"),
     batch_size: Annotated[int, typer.Option(help="Number of images in a batch.", min=1, max=MOST_FILES)] = 32,
     require_signature: RequireSignature = None,
@@ -63,7 +72,9 @@ def accept_site(
         from rich.progress import Progress
 
         from components.shared.atomic_file import atomic_file
+        from components.shared.data.image_kinds import is_image
         from components.shared.errors import InputError
+        from pipelines.output_files import require_outputs
         from pipelines.registry.access import reached
         from pipelines.registry.classify import version_meant
         from pipelines.registry.promotions import Registry
@@ -79,6 +90,8 @@ def accept_site(
             raise InputError(f'--claim is "{claim}"; give images or photos')
         if not images.is_dir():
             raise InputError(f"{images} is not a folder; give the folder with the tiles of the site")
+        tiles = [path for path in images.rglob("*") if is_image(path.name)]
+        require_outputs({"--labels": labels, "--page": page}, tiles)
         place = SiteImages(images, check_name(site or images.resolve().name), group_pattern)
 
         with contextlib.ExitStack() as stack:

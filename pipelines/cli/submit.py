@@ -19,6 +19,7 @@ from pipelines.cli.options import (
     Revision,
     chosen_file,
     code_revision,
+    known_pipeline,
     reporting_errors,
     require_number,
 )
@@ -84,10 +85,11 @@ def submit(
         require_number("--interval", interval, 0.01, MOST_SECONDS)
         arguments = _pairs(parameter or [])
         config = load_run_config(chosen_file(environment, params), override or [])
+        endpoint = Endpoint.from_environment()
         check_networks_for_cluster(config)
         check_images(allow_tags)
 
-        api = KfpApi(Endpoint.from_environment())
+        api = KfpApi(endpoint)
         console = Console()
         compiled = compile_version(pipeline, config, code_revision(revision), Path(folder))
         run_id = submit_run(api, compiled, config, arguments, console, name, again)
@@ -108,7 +110,9 @@ def schedule(
     pause: Annotated[bool, typer.Option("--pause", help="Do not start runs until --resume.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Start runs again after --pause.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the schedules.")] = False,
-    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline; default: all.")] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="Only this pipeline; default: all.", callback=known_pipeline)
+    ] = None,
     revision: Revision = "",
     allow_tags: AllowTags = False,
     debug: Debug = False,

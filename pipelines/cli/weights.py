@@ -96,9 +96,11 @@ def import_file(
 
         from components.shared.network.weights_import import import_weights
         from components.shared.network.weights_metadata import WeightsMetadata
+        from pipelines.output_files import require_outputs
 
         if not file.is_file():
             raise InputError(f'weights file "{file}" does not exist; give the path of a file on this machine')
+        require_outputs({"--out": out}, [file])
         if (mean is None) != (std is None):
             raise InputError("only one of --mean and --std is given; give both or neither")
         fields = {"architecture": architecture, "mean": mean, "std": std, "interpolation": interpolation}

@@ -119,7 +119,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = (), options: Se
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected a mapping of parameters, such as `seed: 1`; got {_yaml_type(values)}")
 
-    settings = [_read_override(override) for override in overrides]
+    settings = _read_overrides(overrides)
     _refuse_reserved(settings, options)
     settings += options
     for setting in settings:
@@ -174,6 +174,17 @@ def _read_file(path: Path) -> str:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: the file is not text in UTF-8 ({error}); give a YAML file") from error
+
+
+def _read_overrides(overrides: Sequence[str]) -> list[Setting]:
+    """Return the settings of all options `--set`. Two options must not set the same parameter, as in YAML."""
+    settings: dict[tuple[str, ...], Setting] = {}
+    for override in overrides:
+        setting = _read_override(override)
+        before = settings.setdefault(setting.key, setting)
+        if before is not setting:
+            raise InputError(f"{before.written} and {setting.written} set the same parameter; keep one")
+    return list(settings.values())
 
 
 def _read_override(override: str) -> Setting:

@@ -82,14 +82,19 @@ class CompiledPipeline:
         return values
 
 
+def require_known(name: str) -> None:
+    """Raise InputError if there is no pipeline with this name."""
+    if name not in MODULES:
+        raise InputError(f'there is no pipeline "{name}"; choose one of {", ".join(MODULES)}')
+
+
 def build_pipeline(name: str, config: RunConfig) -> "BaseComponent":
     """Return a pipeline. Everything in it is fixed except its run-time parameters.
 
     Raises:
         InputError: There is no pipeline with this name.
     """
-    if name not in MODULES:
-        raise InputError(f'there is no pipeline "{name}"; choose one of {", ".join(MODULES)}')
+    require_known(name)
 
     # We import KFP here, because the import takes seconds, and some commands need only the names in MODULES.
     from kfp.dsl.python_component import PythonComponent

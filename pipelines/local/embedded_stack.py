@@ -304,6 +304,14 @@ def require_free(port: int) -> None:
             raise InputError(f"port {port} is in use; choose another with --port")
 
 
+def wait_until_it_listens(server: subprocess.Popen, host: str, port: int) -> None:
+    """Wait until a server listens, or ends."""
+    while server.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+            return
+        time.sleep(0.2)
+
+
 def wait_for_port(port: int, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
     """Wait until a guarded server answers on the loopback port.
 

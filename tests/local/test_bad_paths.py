@@ -122,6 +122,49 @@ def test_a_whole_number_out_of_range_is_refused(arguments):
     assert (done.exit_code, "Input should be " in done.stderr) == (2, True), done.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "a.png", "--out", "b/../a.png"], "--out b/../a.png is an input of this command, and would be"),
+        (["predict", "a.png", "--out", "a.csv", "--html", "link.png"], "--html link.png is an input of this command"),
+        (["predict", "a.png", "--out", "a.csv", "--html", "b/../a.csv"], "--html b/../a.csv is the same file as --out"),
+        ([*ACCEPT_SITE, ".", "--labels", "a.csv", "--page", "a.csv"], "--page a.csv is the same file as --labels"),
+        ([*ACCEPT_SITE, ".", "--labels", "a.csv", "--page", "a.png"], "--page a.png is an input of this command"),
+        (["leaks", "--page", "b"], "b is a folder; give a file"),
+        (["leaks", "--params", "run.yaml", "--page", "run.yaml"], "--page run.yaml is an input of this command"),
+        (["leaks", "../../etc"], "VERSION is ../../etc, which is not the digest of a data set version; give the"),
+        (["compile", "--params", "run.yaml", "--output", "run.yaml"], "--output run.yaml is an input of this command"),
+        (["compile", "dev", "--output", "/dev/full"], "/dev/full is a pipe, socket or device, which would be replaced"),
+        (["compile", "dev", "--output", "x.yaml", "--pipeline", "crack_training"], 'there is no pipeline "crack_train'),
+        (["schedule", "dev", "--pipeline", "crack_training"], 'no pipeline "crack_training"; choose one of crack-tra'),
+        (["submit", "dev", "--allow-tags"], 'KFP_ENDPOINT is ""; set it to the address'),
+        (["promote", "1", *WHO, "--name", "../x"], "--name is ../x; the name of a registered model has no / and no :"),
+        (["status", "--name", "a:b"], "--name is a:b; the name of a registered model has no"),
+        (["serve", "--model", "models:/x/" + "9" * 20], "99999; give a version from 1 to 2147483647"),
+        (["predict", "a.png", "--out", "a.csv", "--model", "models:/x/3000000000"], "--model is models:/x/3000000000;"),
+        (["inspect", "a.png", "--out", "b", "--scale", "1", "--distance", "2"], "--scale and --distance both give the"),
+        (["status"], "MLFLOW_TRACKING_URI is foo://bar, which MLflow cannot use; set it to the address"),
+        (
+            ["compile", "dev", "--output", "x.yaml", "--set", "seed=1", "--set", "seed=2"],
+            '--set "seed=1" and --set "seed=2" set the same parameter; keep one',
+        ),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_found_before_the_work_and_no_file_is_changed(arguments, message, here, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "foo://bar")
+    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
+    (here / "a.png").write_bytes(tile(0, 0))
+    (here / "link.png").symlink_to("a.png")
+    (here / "b").mkdir()
+    (here / "run.yaml").write_text("seed: 1\n")
+
+    assert message in refusal(*arguments)
+
+    assert (here / "a.png").read_bytes() == tile(0, 0)
+    assert sorted(os.listdir(here)) == ["a.png", "b", "link.png", "pipe", "run.yaml"]
+
+
 @pytest.mark.parametrize("data", ["images=abc", "images=0", "images=99999999999", "pictures=3", "size=9999"])
 def test_the_options_of_a_synthetic_source_are_checked_at_the_start(data, here):
     assert f"data is 'synthetic://?{data}'" in refusal("run-local", "--data", f"synthetic://?{data}")

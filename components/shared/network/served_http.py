@@ -14,15 +14,13 @@ import this copy, not the project. So this file imports nothing from the project
 
 import asyncio
 import contextlib
-import csv
-import io
 import json
 import runpy
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import uvicorn
@@ -32,10 +30,11 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+REQUESTS = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("served_request.py"))))
+RefusedError = REQUESTS.RefusedError
+
 MB = 2**20
-MAX_BODY_BYTES = 32 * MB  # base64 of 24 MB of image files
 MAX_HELD_BYTES = 256 * MB  # sum of the bodies of all requests that are being read, are waiting or are being answered
-MAX_IMAGES = 1024  # largest number in one request; without this limit, one request could take an hour
 MAX_CONNECTIONS = 256
 REQUESTS_AT_ONCE = 2  # requests that are answered at the same time; other requests wait until one is finished
 MAX_WAITING = 32  # complete requests that wait; with more, a client would get its answer sooner from another server
@@ -44,19 +43,10 @@ RETRY_AFTER_SECONDS = 5
 SECONDS_PER_MB = 20.0  # for each MB of a body
 SECONDS_PER_REQUEST = 10.0  # for the line and the headers of a request
 MAX_SENTENCE_CHARACTERS = 500
-# MLflow would also read Parquet, in which a few bytes can stand for many gigabytes.
-CONTENT_TYPES = ("application/json", "text/csv")
-FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")  # the forms of a request in MLflow's JSON
-EXAMPLE = '{"inputs": {"image": [base64, …]}}'
 AGAIN = "send this request again later"
 JSON_HEADERS = [(b"content-type", b"application/json")]
-ERROR = 400
 TIMEOUT = 408
 BUSY = 503
-
-
-class RefusedError(Exception):
-    """The guard refuses the request. The arguments are the HTTP status and a sentence for the client."""
 
 
 class Guard:
@@ -83,10 +73,11 @@ class Guard:
         answer = _Answer()
         body = bytearray()
         try:
-            kind = _content_type(scope)
+            kind = REQUESTS.content_type(scope)
+            REQUESTS.check_announced(scope, MAX_HELD_BYTES)
             await self._read(receive, body)
             async with self._turn():
-                images = await asyncio.to_thread(_images, body, kind)
+                images = await asyncio.to_thread(REQUESTS.images_of, body, kind)
                 # In its other forms, MLflow would give each short cell as much memory as the longest cell.
                 request = json.dumps({"dataframe_split": {"columns": ["image"], "data": images}}).encode()
                 await self.app({**scope, "headers": JSON_HEADERS}, _once(request), answer.receive)
@@ -95,7 +86,7 @@ class Guard:
         except Exception as error:
             # Parsers raise errors of any kind if a request has an unexpected form. The model's own errors do not arrive
             # here, because they are MlflowExceptions, which MLflow answers itself.
-            answer.refuse(ERROR, f"the request cannot be read: {type(error).__name__}: {error}")
+            answer.refuse(REQUESTS.ERROR, f"the request cannot be read: {type(error).__name__}: {error}")
         finally:
             self.held_bytes -= len(body)
         self.count_request(answer.status, time.monotonic() - started)
@@ -123,7 +114,7 @@ class Guard:
         Many clients read our response only after they have sent their whole body. So we also receive the rest of a
         refused body. We do not keep this rest, and we do not extend the time limit for it.
         """
-        refused: RefusedError | None = None
+        refused: Exception | None = None
         more = True
         try:
             async with asyncio.timeout(SECONDS_PER_MB) as deadline:
@@ -148,11 +139,10 @@ class Guard:
         if refused:
             raise refused
 
-    def _refusal(self, body: bytearray, chunk: bytes) -> RefusedError | None:
-        """Return an error if this chunk must not be added to the body. Return None if it may be added."""
-        if len(body) + len(chunk) > MAX_BODY_BYTES:
-            limit = MAX_BODY_BYTES // MB
-            return RefusedError(413, f"the request is larger than {limit} MB; send fewer or smaller images at once")
+    def _refusal(self, body: bytearray, chunk: bytes) -> Exception | None:
+        """Return why a body may not grow by a chunk. Return None if it may grow."""
+        if len(body) + len(chunk) > REQUESTS.MAX_BODY_BYTES:
+            return RefusedError(REQUESTS.TOO_LARGE, REQUESTS.TOO_LARGE_SENTENCE)
         if self.held_bytes + len(chunk) > MAX_HELD_BYTES:
             return RefusedError(BUSY, f"the server is reading too many other requests; {AGAIN}")
         return None
@@ -183,7 +173,7 @@ class _Answer:
             self.headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
 
     async def send(self, send: Send) -> None:
-        if self.status >= ERROR:
+        if self.status >= REQUESTS.ERROR:
             self.refuse(self.status, _sentence(self.body))
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
@@ -196,70 +186,6 @@ def _sentence(body: bytes) -> str:
         text = json.loads(text)["message"]
     before, _, cause = text.rpartition("Error: ")
     return cause if before else text.partition("\n")[0]
-
-
-def _content_type(scope: Message) -> str:
-    """Return the content type of a request, or raise RefusedError if it is not one of CONTENT_TYPES in UTF-8."""
-    given = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1").strip().lower()
-    kind, _, parameters = given.partition(";")
-    if kind.strip() not in CONTENT_TYPES or parameters.strip() not in ("", "charset=utf-8"):
-        raise RefusedError(415, f"the content type is {given or 'missing'}; send one of {', '.join(CONTENT_TYPES)}")
-    return kind.strip()
-
-
-def _images(body: bytearray, kind: str) -> list[list[str | None]]:
-    """Return the rows of a request. A row has one cell: base64 of an image file, or None if the cell is not text.
-
-    Raises:
-        RefusedError: The request is not in one of MLflow's forms, or it has more than MAX_IMAGES images.
-    """
-    rows = _csv_rows(body) if kind == "text/csv" else _json_rows(body)
-    if len(rows) > MAX_IMAGES:
-        raise RefusedError(413, f"the request has more than {MAX_IMAGES:,} images; send fewer images at once")
-
-    images: list[list[str | None]] = []
-    for row in rows:
-        cell = row.get("image") if isinstance(row, dict) else row
-        if isinstance(cell, list) and len(cell) == 1:
-            cell = cell[0]
-        images.append([cell if isinstance(cell, str) else None])
-    return images
-
-
-def _csv_rows(body: bytearray) -> list[Any]:
-    """Return the cells of the column `image` of a CSV table, at most MAX_IMAGES + 1 cells."""
-    csv.field_size_limit(MAX_BODY_BYTES)
-    table = csv.reader(io.StringIO(body.decode()))
-    names = next(table, [])
-    if "image" not in names:
-        raise RefusedError(ERROR, "the CSV table has no column image; send a table with the column image")
-
-    column = names.index("image")
-    rows = islice(filter(None, table), MAX_IMAGES + 1)  # without empty lines
-    return [row[column] if column < len(row) else None for row in rows]
-
-
-def _json_rows(body: bytearray) -> list[Any]:
-    """Return the rows of a request in one of FORMS. A row is a dict, a list of cells, or a single cell."""
-    try:
-        request = json.loads(body)
-    except RecursionError as error:
-        raise RefusedError(ERROR, "the JSON is nested too deeply; send a flat list of images") from error
-    except ValueError as error:
-        raise RefusedError(ERROR, f"the request is not JSON: {error}; send {EXAMPLE}") from error
-    if not isinstance(request, dict):
-        raise RefusedError(ERROR, f"the request is not a JSON object; send {EXAMPLE}")
-
-    forms = [form for form in FORMS if form in request]
-    if len(forms) != 1:
-        raise RefusedError(ERROR, f"the request has {len(forms)} of {', '.join(FORMS)}; send one, such as {EXAMPLE}")
-    rows = request[forms[0]]
-    if isinstance(rows, dict):
-        split = forms == ["dataframe_split"] and rows.get("columns") == ["image"]
-        rows = rows.get("data" if split else "image")
-    if not isinstance(rows, list):
-        raise RefusedError(ERROR, f"{forms[0]} has no list of the column image; send {EXAMPLE}")
-    return rows
 
 
 def _once(body: bytes) -> Receive:

@@ -14,6 +14,7 @@ from typing import Any
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from components.shared.errors import InputError
@@ -55,9 +56,9 @@ def client() -> MlflowClient:
     """Return the client of the server named by MLFLOW_TRACKING_URI.
 
     Raises:
-        InputError: The variable is not set, or the server does not answer or refuses this user. Without the variable,
-            MLflow would write to the working directory. If the server does not answer, a command gives up
-            after seconds, and a step gives up after minutes.
+        InputError: The variable is not set, MLflow cannot use it, or the server does not answer or refuses this user.
+            Without the variable, MLflow would write to the working directory. A command gives up after seconds, and a
+            step after minutes.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
@@ -69,7 +70,13 @@ def client() -> MlflowClient:
 
 @cache
 def _client(uri: str) -> MlflowClient:
-    answering = MlflowClient(uri)
+    try:
+        answering = MlflowClient(uri)
+    except UnsupportedModelRegistryStoreURIException as error:
+        raise InputError(
+            f"MLFLOW_TRACKING_URI is {mlflow_failures.without_password(uri)}, which MLflow cannot use; set it to the "
+            "address of an MLflow server, such as https://mlflow.example.com"
+        ) from error
     patience = mlflow_failures.STEP_PATIENCE_SECONDS if in_step() else 0.0
     mlflow_failures.require_answer(answering, patience)
     return answering

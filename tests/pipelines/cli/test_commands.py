@@ -1,5 +1,8 @@
 """Wrong arguments, and the help of every command."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -59,3 +62,11 @@ def test_every_command_has_a_help_text(command):
     done = CliRunner().invoke(app, [command, "--help"])
     assert done.exit_code == 0
     assert done.stdout.strip()
+
+
+def test_a_full_disk_behind_standard_output_is_one_sentence():
+    command = [sys.executable, "-c", "from pipelines.cli.main import main; main()", "schema"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"

@@ -207,3 +207,45 @@ def test_bodies_beyond_the_memory_for_all_bodies_are_refused_until_there_is_room
         assert headers["Retry-After"] == str(served_http.RETRY_AFTER_SECONDS)
     wait_until(lambda: served.guard.held_bytes == 0)
     assert served.post()[0] == 200
+
+
+BASE64 = b'"AAAA"'
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b'{"inputs": [[%s, 1]]}' % BASE64, "row 0 has 2 cells; send one cell, the image in base64"),
+        (b'{"inputs": [%s, []]}' % BASE64, "row 1 has 0 cells; send one cell, the image in base64"),
+        (
+            b'{"inputs": [%s], "params": {"threshold": 0}}' % BASE64,
+            "the request has params, which this model does not use; remove them",
+        ),
+    ],
+)
+def test_a_request_that_would_be_misread_is_refused_with_the_reason(served, body, sentence):
+    status, text = served.post(body)
+    assert (status, json.loads(text)["message"]) == (400, sentence)
+
+
+def test_a_cell_that_cannot_be_base64_is_left_to_the_model_and_a_second_column_is_refused():
+    images_of = served_http.REQUESTS.images_of
+    digits = b"9" * 10_000
+    cells = rb'{"inputs": ["\ud800", %s, "AAAA", null]}' % digits
+    assert images_of(bytearray(cells), "application/json") == [[None], [None], ["AAAA"], [None]]
+    with pytest.raises(served_http.RefusedError, match="the CSV table has 2 columns image; send one"):
+        images_of(bytearray(b"image,image\nAAAA,BBBB\n"), "text/csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"Content-Length: 99000000000", b"413"),
+        (b"Content-Length: 34000000\r\nExpect: 100-continue", b"413"),
+        (b"Content-Length: 1000\r\nContent-Encoding: gzip", b"415"),
+    ],
+)
+def test_a_request_that_its_headers_rule_out_is_refused_before_its_body_arrives(served, header, status):
+    client = served.send(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\n%s\r\n\r\n" % header)
+    assert client.recv(65536).startswith(b"HTTP/1.1 " + status)
+    client.close()
