@@ -71,7 +71,7 @@ def read_header(data: bytes) -> Header:
     """Read an image file's header without decoding its pixels.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
+        ImageError: The file is not an image in one of the FORMATS, or is too large or too small.
     """
     with open_image(data) as image:
         image_format = "JPEG" if image.format == "MPO" else str(image.format)
@@ -99,7 +99,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         uint8 (H, W, 3), RGB.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is damaged, has more than MAX_PIXELS, has several
+        ImageError: The file is not an image in one of the FORMATS, is damaged, is too large or too small, has several
             frames or pages, does not begin with the photo in full resolution (TIFF), or does not define which value is
             white.
     """
@@ -172,7 +172,7 @@ def empty_pixels(data: bytes) -> NDArray[np.bool_] | None:
         bool (H, W), upright. None if the file has no transparency, no mask and no value for "no data".
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, is damaged, or has more than MAX_PIXELS.
+        ImageError: The file is not an image in one of the FORMATS, is damaged, or is too large or too small.
     """
     from PIL import ImageOps
 
@@ -213,7 +213,7 @@ def orientation(data: bytes) -> int:
     """Return the EXIF orientation of an image file: `UPRIGHT`, or 2 to 8 if `decode` turns the image.
 
     Raises:
-        ImageError: The file is not an image in one of the FORMATS, or has more than MAX_PIXELS.
+        ImageError: The file is not an image in one of the FORMATS, or is too large or too small.
     """
     with open_image(data) as image:
         value = image.getexif().get(EXIF_ORIENTATION, UPRIGHT)

@@ -14,6 +14,7 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # tifffile logs odd ta
 
 # Pillow's own limit, which we use for every decoder. A small file can contain more pixels than fit into the memory.
 MAX_PIXELS = 178_956_970
+MIN_SIDE = 3  # pixels. Below this size, the noise of an image is not defined (image_features.py).
 JPEG, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start-of-frame markers. The three omitted markers have another meaning (JPEG standard T.81, table B.1).
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -44,7 +45,9 @@ class ImageError(ValueError):
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise ImageError if an image has more than MAX_PIXELS."""
+    """Raise ImageError if an image has more than MAX_PIXELS, or a side shorter than MIN_SIDE."""
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"too small: {width}x{height} pixels; an image needs at least {MIN_SIDE} pixels on each side")
     if width * height > MAX_PIXELS:
         raise ImageError(f"too large: {width}x{height} pixels, more than {MAX_PIXELS}; cut it into smaller images")
 

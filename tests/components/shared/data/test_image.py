@@ -30,6 +30,7 @@ from components.shared.data.image import (
     empty_pixels,
     read_header,
 )
+from components.shared.data.image_features import describe_image
 from components.shared.data.image_kinds import KINDS, passed_over
 from components.shared.network.resize import Resize
 from components.shared.network.tiles import decode_tile
@@ -586,6 +587,16 @@ def test_a_small_file_of_many_pixels_is_refused_before_it_is_decoded(bomb: bytes
 
     assert time.perf_counter() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000  # kilobytes
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_an_image_without_defined_features_is_refused_and_the_next_larger_one_has_all_of_them(kind: str) -> None:
+    for size in [(1, 1), (2, 9), (9, 2)]:
+        with pytest.raises(ImageError, match=f"too small: {size[0]}x{size[1]} pixels; an image needs at least 3"):
+            decode(encode(Image.new("RGB", size), kind))
+    for grey in (0, 128, 255):
+        image = decode(encode(Image.new("RGB", (3, 3), (grey, grey, grey)), kind))
+        assert np.isfinite(list(describe_image(image).values())).all()
 
 
 @pytest.mark.parametrize("error", [SyntaxError, TypeError, KeyError, MemoryError, RecursionError, ZeroDivisionError])
