@@ -21,6 +21,26 @@ from components.shared.services.store import THREADS, Store, StoredObject
 FILES_READ_AHEAD = 16 * THREADS
 
 
+def check_local_images(uri: str) -> None:
+    """Raise the errors of `ProductionImages` that the names of the files in a local folder show, before a run starts.
+
+    Args:
+        uri: Folder or s3:// prefix, in which {date} and {yesterday} are replaced by dates in UTC.
+    """
+    if not uri.startswith("s3://"):
+        names = files_below(Path(fill_in_days(uri)).expanduser())
+        _require_images([name for name in names if is_image(name) and not in_mask_folder(name)], uri)
+
+
+def _require_images(names: list[str], uri: str) -> None:
+    """Raise InputError if there is no image, unless `uri` may name a day without images."""
+    if not names and not has_other_days(uri):
+        raise InputError(
+            f"there is no image under {fill_in_days(uri)}; the name of an image must end in {', '.join(SUFFIXES)}, and "
+            "the image may be in a subfolder; check the path"
+        )
+
+
 class ProductionImages:
     """The images in a folder or under an s3:// prefix.
 
@@ -55,11 +75,7 @@ class ProductionImages:
         skipped = passed_over(files)
         if skipped:
             warn(f"{self.uri}: {skipped}")
-        if not found and not has_other_days(uri):
-            raise InputError(
-                f"there is no image under {self.uri}; the name of an image must end in {', '.join(SUFFIXES)}, and the "
-                "image may be in a subfolder; check the path"
-            )
+        _require_images(found, uri)
         chosen = np.random.default_rng(0).permutation(len(found))[:sample]
         self.names = [found[index] for index in np.sort(chosen)]
 
@@ -94,10 +110,7 @@ class ProductionImages:
             )
 
     def _list(self) -> list[str]:
-        if self._reader:
-            return list(self._objects)
-        folder = Path(self.uri).expanduser()
-        return list(files_below(folder))
+        return list(self._objects if self._reader else files_below(Path(self.uri).expanduser()))
 
     def _bytes(self, name: str) -> bytes:
         if self._reader:

@@ -37,6 +37,7 @@ def drift_check(
     interrupted.
     """
     with reporting_errors(debug), locked_workdir(workdir, has_runs=True):
+        from components.collect.production_images import check_local_images
         from pipelines.config.parameter_file import Setting, load_run_config
         from pipelines.local.results import show_drift_check
         from pipelines.local.run import DRIFT_CHECK, DRIFT_CHECK_GRAPH, run_locally
@@ -63,6 +64,7 @@ def drift_check(
             ),
         ]
         config = load_run_config(params, override or [], options)
+        check_local_images(place)
 
         console = Console()
         parameters = config.model_dump_json()

@@ -40,7 +40,8 @@ def run_local(
     input was wrong; 130 = interrupted.
     """
     with reporting_errors(debug), locked_workdir(workdir):
-        from components.ingest.sources.uri import absolute_sources
+        from components.ingest.sources.open_sources import check_local_sources
+        from components.ingest.sources.uri import absolute_sources, parse_sources
         from pipelines.config.network_checks import check_networks
         from pipelines.config.parameter_file import Setting, load_run_config
         from pipelines.local.results import show_results
@@ -52,6 +53,7 @@ def run_local(
             options.append(Setting(("data_uri",), data, f'--data "{data}"', reserved))
         config = load_run_config(params, override or [], options)
         config = config.model_copy(update={"data_uri": absolute_sources(config.data_uri)})
+        check_local_sources(parse_sources(config.data_uri), config.ingest)
         check_networks(config)
 
         console = Console()

@@ -39,7 +39,8 @@ def transfer(
     was wrong; 130 = interrupted.
     """
     with reporting_errors(debug), locked_workdir(workdir):
-        from components.ingest.sources.uri import absolute_sources
+        from components.ingest.sources.open_sources import check_local_sources
+        from components.ingest.sources.uri import absolute_sources, parse_sources
         from components.shared.results.measurements import spoken
         from components.shared.services.mlflow_failures import environment
         from pipelines.config.network_checks import check_networks
@@ -58,6 +59,7 @@ def transfer(
         sources = absolute_sources(config.data_uri)
         config = config.model_copy(update={"data_uri": sources, "experiment": experiment})
         candidate = chosen_candidate(config)
+        check_local_sources(parse_sources(sources), config.ingest)
         check_networks(config)
 
         console = Console()

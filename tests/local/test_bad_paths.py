@@ -1,6 +1,8 @@
 """A wrong path, number or text ends a command at once, with exit status 2, one line, and nothing left behind."""
 
 import os
+import sqlite3
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,31 @@ def test_a_mistake_is_found_before_the_work_and_no_file_is_changed(arguments, me
 
     assert (here / "a.png").read_bytes() == tile(0, 0)
     assert sorted(os.listdir(here)) == ["a.png", "b", "link.png", "pipe", "run.yaml"]
+
+
+@pytest.mark.parametrize("command", ["run-local", "transfer"])
+def test_local_data_that_ingestion_would_refuse_are_refused_before_a_run_starts(command, folder, here):
+    (folder / "crack" / "loop").symlink_to(folder)
+    with zipfile.ZipFile("evil.zip", "w") as archive:
+        archive.writestr("crack/../../../out.png", tile(0, 0))
+    (here / "half.zip").write_bytes((here / "evil.zip").read_bytes()[:-30])
+
+    assert f"{folder}/crack/loop is a link to a folder" in refusal(command, "--data", "set")
+    assert "its member 'crack/../../../out.png' leads out of" in refusal(command, "--data", "evil.zip")
+    assert "is missing, which we cannot unpack; download it again" in refusal(command, "--data", "half.zip")
+    assert sorted(os.listdir(here)) == ["evil.zip", "half.zip", "pipe", "set"]
+
+
+def test_a_folder_without_images_is_refused_before_a_drift_check_starts(here):
+    new_mlflow_store(here)
+    with sqlite3.connect("mlflow.db") as store:
+        store.execute("INSERT INTO registered_models (name) VALUES ('crack-classifier')")
+    (here / "empty").mkdir()
+    before = sorted(os.listdir(here))
+    for images in ("empty", "empty/{dat}"):
+        line = refusal("drift-check", "--workdir", ".", "--images", images)
+        assert f"there is no image under {here}/{images}; the name of an image must end in" in line
+    assert {*os.listdir(here)} - {*before} <= {".lock"}
 
 
 @pytest.mark.parametrize("data", ["images=abc", "images=0", "images=99999999999", "pictures=3", "size=9999"])

@@ -80,10 +80,34 @@ def unpack(archive: Path, folder: Path, limit: int, name: str) -> None:
             "for this file system; rename this member"
         ) from error
     except ERRORS_OF_DAMAGED_ARCHIVES as error:
-        raise InputError(
-            f"the archive {name} is damaged, or we do not know its format: {error}; download it again, or unpack it "
-            "yourself and give the folder instead"
-        ) from error
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: Exception) -> InputError:
+    return InputError(
+        f"the archive {name} is damaged, or we do not know its format: {error}; download it again, or unpack it "
+        "yourself and give the folder instead"
+    )
+
+
+def check_names(archive: Path, name: str) -> None:
+    """Raise the errors of `unpack` that the names in a zip show. Nothing is unpacked. A tar has no list of its names.
+
+    Args:
+        archive: A zip or tar.
+        name: The archive as the user wrote it, for messages.
+    """
+    if not zipfile.is_zipfile(archive):
+        return
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            members = opened.infolist()
+    except ERRORS_OF_DAMAGED_ARCHIVES as error:
+        raise _damaged(name, error) from error
+
+    for info in members:
+        _check_member(info, name)
+        _safe_path(info.filename, name)
 
 
 def _write(content: IO[bytes], target: Path, bytes_left: int) -> int:
@@ -119,17 +143,17 @@ def _safe_path(member: str, name: str) -> PurePosixPath:
 def _zip_members(archive: Path, name: str) -> Generator[tuple[str, IO[bytes]], None, None]:
     with zipfile.ZipFile(archive) as opened:
         for info in opened.infolist():
-            _check_readable(info, name)
+            _check_member(info, name)
         for info in opened.infolist():
-            unix_mode = info.external_attr >> 16
-            if stat.S_IFMT(unix_mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _special_file(name, info.filename)
             if not info.is_dir():
                 with opened.open(info) as content:
                     yield info.filename, content
 
 
-def _check_readable(info: zipfile.ZipInfo, name: str) -> None:
+def _check_member(info: zipfile.ZipInfo, name: str) -> None:
+    unix_mode = info.external_attr >> 16
+    if stat.S_IFMT(unix_mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise _special_file(name, info.filename)
     if info.flag_bits & ENCRYPTED_FLAG:
         raise InputError(f"the archive {name} is encrypted; unpack it yourself and give the folder instead")
     if info.compress_type not in READABLE_METHODS:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from components.ingest.config import IngestConfig
-from components.ingest.sources.archives import is_archive, unpack
+from components.ingest.sources.archives import check_names, is_archive, unpack
 from components.ingest.sources.download import Objects, download
 from components.ingest.sources.file_table import FILE_TYPES, as_files, with_photos
 from components.ingest.sources.foreign_files import describe_foreign, is_workbook
@@ -90,6 +90,25 @@ def open_sources(uris: list[SourceUri], config: IngestConfig, scratch: Path) -> 
             "different name with the option ?source=NAME"
         )
     return sources
+
+
+def check_local_sources(uris: list[SourceUri], config: IngestConfig) -> None:
+    """Raise the errors of `open_sources` that the names of files on this machine show, before a run starts.
+
+    Archives are not unpacked, and photos and masks are not opened.
+    """
+    for uri in uris:
+        path = Path(uri.location).expanduser()
+        if uri.scheme:
+            continue
+        if path.is_dir():
+            layout = _layout_of(path, uri, config)
+            if layout.name != PHOTOS:
+                list_images(layout, uri.options.get("group_pattern", config.group_pattern))
+        elif archive_tag(uri):
+            with _errors_name(uri):
+                _require_archive(path, uri.text)
+                check_names(path, uri.text)
 
 
 def archive_tag(uri: SourceUri) -> str:
@@ -269,12 +288,16 @@ def _size_and_time(path: Path | str) -> str:
 
 
 def _unpack(archive: Path, content: Path, limit: int, name: str) -> None:
+    _require_archive(archive, name)
+    unpack(archive, content, limit, name)
+
+
+def _require_archive(archive: Path, name: str) -> None:
     if is_workbook(archive) or not is_archive(archive):
         foreign = describe_foreign(archive, name)
         if foreign:
             raise InputError(foreign)
         raise InputError(f"{name} is neither a zip or tar archive nor a .csv or .parquet table; data must be {KINDS}")
-    unpack(archive, content, limit, name)
 
 
 def _last_name(location: str) -> str:
