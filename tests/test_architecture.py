@@ -40,6 +40,7 @@ FLOORS = [
     {
         "pipelines.local",
         "pipelines.image_files",
+        "pipelines.output_files",
         "pipelines.model_cleanup",
         "pipelines.store_cleanup",
         "pipelines.public_datasets",
