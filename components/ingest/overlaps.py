@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.ingest.duplicates import Turn
-from components.ingest.landmarks import LANDMARKS, TURN_BITS, WORKING_SIDE
+from components.ingest.landmarks import LANDMARK, LANDMARKS, TURN_BITS, WORKING_SIDE
 
 CODE_BITS = 64 - TURN_BITS
 MAX_CODE_DISTANCE = 8
@@ -25,6 +25,7 @@ PART_BITS = 3
 MIN_MATCHES = 2
 TILES_PER_READ = 4096
 CODES_PER_BLOCK = 1_000_000
+MATCHES_PER_VOTE = 200_000
 # In pixels of the scaled tile (see landmarks.py). Matches agree if their shifts are in one square of this side.
 SHIFT_TOLERANCE = 6
 ALL_TURNS = [Turn(bool(number & 4), bool(number & 2), bool(number & 1)) for number in range(8)]
@@ -77,32 +78,35 @@ def overlap_candidates(
         techniques from rounding algorithms", STOC 2002. The vote for a common geometry is a Hough transform, as in
         Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 2004.
     """
-    codes = np.zeros((number, LANDMARKS), np.uint64)
+    by_tile = np.zeros((number, LANDMARKS), LANDMARK)
     for start in range(0, number, TILES_PER_READ):
         rows = np.arange(start, min(start + TILES_PER_READ, number))
-        codes[rows] = landmarks(rows)["code"]
+        by_tile[rows] = landmarks(rows)
+    all_landmarks = by_tile.ravel()
 
-    matches = [np.zeros((0, 2), np.int64)]
+    matches = np.zeros(0, np.int64)
     for band in range(BANDS):
-        matches += _matches_in_band(codes, band, asked)
-    del codes
-    found = np.unique(np.concatenate(matches), axis=0)
+        in_band = np.concatenate([matches[:0], *_matches_in_band(all_landmarks["code"], band, asked)])
+        matches = np.union1d(matches, in_band)
 
-    tiles, tile = np.unique(found // LANDMARKS, return_inverse=True)
-    matched = landmarks(tiles)[tile.reshape(found.shape), found % LANDMARKS]
-    return _agreeing(found // LANDMARKS, matched)
+    voted = [_agreeing(np.zeros((0, 2), np.int64), all_landmarks)]
+    for block in _blocks(matches, len(all_landmarks)):
+        voted.append(_agreeing(np.stack(np.divmod(block, len(all_landmarks)), axis=1), all_landmarks))
+    return _most_matches_first(voted)
 
 
 def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.bool_]) -> Iterator[NDArray[np.int64]]:
-    """Yield pairs of landmarks with similar codes, int64 (M, 2): the places of both landmarks in `codes.ravel()`.
+    """Yield matches: pairs of landmarks with similar codes, int64 (M,).
+
+    A match of the landmarks a < b, which are places in `codes`, is the number a * len(codes) + b.
 
     Args:
-        codes: uint64 (N, LANDMARKS). The code 0 means that there is no landmark.
-        band: Number of a band of bits. The two codes of a pair are equal in this band.
+        codes: uint64 (N * LANDMARKS,). The code 0 means that there is no landmark.
+        band: Number of a band of bits. The two codes of a match are equal in this band.
         asked: As in `overlap_candidates`.
     """
     for part in range(2**PART_BITS):
-        here, values = _codes_in_part(codes.ravel(), band, part)
+        here, values = _codes_in_part(codes, band, part)
         order = np.argsort(values)
         here, values = here[order], values[order]
         prefixes = values >> np.uint64(CODE_BITS - BITS_PER_BAND)
@@ -111,7 +115,8 @@ def _matches_in_band(codes: NDArray[np.uint64], band: int, asked: NDArray[np.boo
             near = np.flatnonzero(prefixes[:-apart] == prefixes[apart:])
             close = np.bitwise_count(values[near] ^ values[near + apart]) <= MAX_CODE_DISTANCE
             near = near[close]
-            yield _between_tiles(np.stack([here[near], here[near + apart]], axis=1), asked)
+            pairs = _between_tiles(np.stack([here[near], here[near + apart]], axis=1), asked)
+            yield pairs[:, 0] * len(codes) + pairs[:, 1]
 
 
 def _codes_in_part(codes: NDArray[np.uint64], band: int, part: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
@@ -151,14 +156,30 @@ def _between_tiles(pairs: NDArray[np.int64], asked: NDArray[np.bool_]) -> NDArra
     return pairs[keep]
 
 
-def _agreeing(tiles: NDArray[np.int64], matched: NDArray) -> Candidates:
+def _blocks(matches: NDArray[np.int64], number: int) -> Iterator[NDArray[np.int64]]:
+    """Divide the sorted matches of `number` landmarks into blocks. Matches of one first tile stay together.
+
+    A vote needs many times the memory of its matches.
+    """
+    matches_of_tile = LANDMARKS * number
+    start = 0
+    while start < len(matches):
+        last = min(start + MATCHES_PER_VOTE, len(matches)) - 1
+        first_tile = matches[last] // matches_of_tile
+        end = int(np.searchsorted(matches, (first_tile + 1) * matches_of_tile))
+        yield matches[start:end]
+        start = end
+
+
+def _agreeing(pairs: NDArray[np.int64], landmarks: NDArray) -> Candidates:
     """Return the pairs of tiles for which several matches agree about the turn and the shift.
 
     Args:
-        tiles: int64 (M, 2), the tiles of each match.
-        matched: Array of dtype `LANDMARK` and shape (M, 2), the two landmarks of each match.
+        pairs: int64 (M, 2), the two landmarks of each match: places in `landmarks`.
+        landmarks: The landmarks of all tiles, of dtype `LANDMARK` and shape (N * LANDMARKS,).
     """
-    first, second = matched.T
+    tiles = pairs // LANDMARKS
+    first, second = landmarks[pairs].T
     turns = _relative_turns(first["code"], second["code"])
     shifts = _places(first) - _turned_places(_places(second), turns)
 
@@ -172,8 +193,15 @@ def _agreeing(tiles: NDArray[np.int64], matched: NDArray) -> Candidates:
     agreed = np.flatnonzero(votes >= MIN_MATCHES)
     best_first = agreed[np.lexsort((tiles[agreed, 1], tiles[agreed, 0], -votes[agreed]))]
     _, first_mention = np.unique(tiles[best_first], axis=0, return_index=True)
-    chosen = best_first[np.sort(first_mention)]
+    chosen = best_first[first_mention]
     return Candidates(tiles[chosen], turns[chosen], shifts[chosen] / WORKING_SIDE, votes[chosen])
+
+
+def _most_matches_first(parts: list[Candidates]) -> Candidates:
+    """Join candidates of different tiles, and sort them: most matches first, and then by their row numbers."""
+    pairs, turns, shifts, matches = map(np.concatenate, zip(*parts, strict=True))
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -matches))
+    return Candidates(pairs[order], turns[order], shifts[order], matches[order])
 
 
 def _places(landmarks: NDArray) -> NDArray[np.float64]:

@@ -152,7 +152,7 @@ def test_a_mask_that_contradicts_the_label_is_a_conflict(
 @pytest.mark.parametrize(
     ("method", "words"),
     [
-        (9, "is compressed with Deflate64, which we cannot unpack. Either unpack it (`7z x`"),
+        (9, "is compressed with Deflate64, which we cannot unpack. Either unpack it .`7z x`"),
         (98, "is compressed with PPMd, which"),
         (93, "is compressed with Zstandard, which"),
         (77, "is compressed with the unknown method 77, which"),

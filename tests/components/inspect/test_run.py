@@ -84,7 +84,7 @@ def test_each_photo_is_a_row_and_a_crack_is_a_finding(model, tmp_path):
     assert photos["again.jpg"]["same_as"] == str(files["crack ü+1.jpg"])
     errors = {name: row["error"] for name, row in photos.items() if row["error"]}
     assert set(errors) == {"small.png", "strip.png", "bad.jpg", "cut.jpg", "missing.jpg"}
-    assert "the photo has 1x30000 px, and a tile 32x32 px" in errors["strip.png"]
+    assert "too small: 1x30000 pixels" in errors["strip.png"]
     assert errors["bad.jpg"] == "not an image"
 
     (finding,) = rows(out / "findings.csv")

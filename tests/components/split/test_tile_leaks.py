@@ -170,7 +170,9 @@ def test_related_images_of_ingestion_in_different_splits_are_shown(
     config = SplitConfig(store=store.uri, min_images=1)
     page = tmp_path / "page.html"
 
-    with pytest.raises(LeakError, match=r"near duplicates are in different splits.*page\.html and .* show these tiles"):
+    with pytest.raises(
+        LeakError, match=r"near duplicates, but are in different splits.*page\.html and .* show these tiles"
+    ):
         assign_splits(tmp_path / "manifest", tmp_path / "splits", page, config, 1)
     assert f'alt="{first}.jpg"' in page.read_text()
 

@@ -22,6 +22,8 @@ DONE = {"ingest": "SUCCEEDED", "train": "SUCCEEDED", "executor": "SUCCEEDED", "t
 REGISTERED = {**DONE, "register": "SUCCEEDED", "condition-5": "SKIPPED"}
 REFUSED = {**DONE, "refuse": "SUCCEEDED", "condition-3": "SKIPPED", "condition-4": "SKIPPED"}
 
+ENVIRONMENTS = "convnext, dev, dinov2, efficientnet, kind, local, paper, paper_as_run, prod"
+
 
 @pytest.fixture
 def cli(kfp, small, tmp_path, monkeypatch):
@@ -291,9 +293,12 @@ def test_a_token_that_expires_while_waiting_leaves_the_end_unseen(kfp, follow):
     [
         (
             ["production"],
-            'unknown environment "production"; pipelines/params has dev, kind, local, paper, paper_as_run, prod',
+            f'unknown environment "production"; pipelines/params has {ENVIRONMENTS}',
         ),
-        ([], "give one environment (dev, kind, local, paper, paper_as_run, prod) or one file with --params"),
+        (
+            [],
+            f"give one environment ({ENVIRONMENTS}) or one file with --params",
+        ),
         (["dev", "--params", "x.yaml"], "give one environment"),
         (["--params", "nowhere.yaml"], "does not exist"),
         (["dev", "--set", "candidates.resnet50.train.stepz=1"], 'did you mean "steps"'),

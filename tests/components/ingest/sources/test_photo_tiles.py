@@ -207,10 +207,10 @@ def test_masks_and_annotations_exclude_each_other(tmp_path: Path) -> None:
     write_photo(folder / "1.png", seed=1)
     write_coco(folder / "a.json", ("1.png", []))
     write_coco(folder / "b.json", ("1.png", []))
-    with pytest.raises(InputError, match=r"the file a\.json \(COCO\); the file b\.json \(COCO\); keep one"):
+    with pytest.raises(InputError, match=r"the file a\.json \(COCO\); the file b\.json \(COCO\)\. Keep one form"):
         opened(folder, tmp_path / "scratch")
     write_mask(folder / "masks/1.png")
-    with pytest.raises(InputError, match=r"b\.json \(COCO\); 1 masks, such as masks/1\.png; keep one"):
+    with pytest.raises(InputError, match=r"b\.json \(COCO\); 1 masks, such as masks/1\.png\. Keep one form"):
         opened(folder, tmp_path / "scratch2")
 
 
