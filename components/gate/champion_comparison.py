@@ -145,7 +145,7 @@ def compare(candidate: Deployed, champion: Deployed, version: str, config: Champ
     Source: Piaggio et al. 2012 (CONSORT) test non-inferiority in the same way, by the lower end of the interval.
     """
     if not version:
-        return Comparison("no champion", "There is no champion yet, so only the limits of the parameter file count.")
+        return Comparison("no champion", "There is no champion yet, so only the limits in the parameter file matter.")
 
     mine = candidate.answers()
     theirs = champion.answers()[["sample_id", "p_crack", "crack"]]

@@ -192,9 +192,8 @@ def _show_shortcuts(page: Page, shortcuts: dict[str, dict[str, float | None]]) -
     page.text(
         "This table shows how well simple predictors predict the label without looking for a crack. An AUROC of 0.5 "
         "means that a predictor is useless, and 1 means that it is perfect. If a predictor has a high AUROC, a network "
-        "can get a high score without recognising cracks. Three predictors are the photo, the surface and the source "
-        "of an image. Such a predictor is the share of cracks among other images with the same value, such as the same "
-        "surface."
+        "can get a high score without recognising cracks. Three predictors use only the photo, the surface or the "
+        "source of an image. They predict the share of cracks in the other images of that photo, surface or source."
     )
     rows = []
     for name, description in PREDICTORS.items():

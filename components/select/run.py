@@ -120,8 +120,8 @@ def _rule(config: SelectConfig) -> str:
     if config.tie:
         rule += f" Differences up to {config.tie:g} are a tie."
     return (
-        f"{rule} In a tie, the cheapest network wins. If the cost is equal too, the highest {metric} wins, and then "
-        "the first candidate in the parameter file."
+        f"{rule} In a tie, the cheapest network wins. If the cost is equal too, the highest {metric} wins. If "
+        "this is equal too, the first candidate in the parameter file wins."
     )
 
 

@@ -125,7 +125,7 @@ def test_a_metric_that_is_undefined_for_one_model_is_nan_and_its_limit_fails() -
 def test_without_a_champion_there_is_no_limit_on_a_difference() -> None:
     found = compare(scored(3.0, seed=1), Deployed(empty_predictions(), Calibration()), "", ChampionConfig())
     assert (found.verdict, found.limits) == ("no champion", ())
-    assert "only the limits of the parameter file count" in found.text
+    assert "only the limits in the parameter file matter" in found.text
 
 
 def test_the_text_tells_too_few_photos_from_a_worse_model() -> None:

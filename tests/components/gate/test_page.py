@@ -114,7 +114,7 @@ def test_the_page_of_a_first_model_shows_only_the_limits(evidence, s3: str, tmp_
     page = (tmp_path / "dossier" / "promotion.html").read_text()
     assert verdict["passed"]
     assert "The candidate passed the gate." in page
-    assert "There is no champion yet, so only the limits of the parameter file count." in page
+    assert "There is no champion yet, so only the limits in the parameter file matter." in page
     assert "≥ 0.8" in page
     assert "Tiles on which the two models disagree" not in page
     assert "Sound concrete" not in page
