@@ -89,7 +89,8 @@ def overlap_candidates(
         in_band = np.concatenate([matches[:0], *_matches_in_band(all_landmarks["code"], band, asked)])
         matches = np.union1d(matches, in_band)
 
-    voted = [_agreeing(np.zeros((0, 2), np.int64), all_landmarks)]
+    no_match = np.zeros((0, 2), np.int64)
+    voted = [_agreeing(no_match, all_landmarks)]
     for block in _blocks(matches, len(all_landmarks)):
         voted.append(_agreeing(np.stack(np.divmod(block, len(all_landmarks)), axis=1), all_landmarks))
     return _most_matches_first(voted)

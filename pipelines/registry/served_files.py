@@ -13,7 +13,8 @@ from pipelines.registry.classify import WHERE_VERSIONS_ARE, checked_files, name_
 MODEL = "model"  # folder of the version's files
 INCOMING = "incoming"  # folder of files that are being copied; a call that was killed may leave it
 DESCRIPTION = "MLmodel"  # the file that every model of MLflow has
-CONTRACT = ("p_crack", "label", "threshold", "novelty")  # what every served answer has; a missing needs_review is null
+# The columns that the signature of every registered version has. `needs_review` may be missing.
+REGISTERED_COLUMNS = ("p_crack", "label", "threshold", "novelty")
 TRAIN_AGAIN = "run the pipeline again, and promote the version that it registers"
 
 
@@ -36,7 +37,7 @@ def require_servable(name: str, number: str) -> None:
         )
 
     answered = signature.outputs.input_names() if signature and signature.outputs else []
-    missing = [column for column in CONTRACT if column not in answered]
+    missing = [column for column in REGISTERED_COLUMNS if column not in answered]
     if missing:
         raise InputError(
             f"{version} cannot be served, because its answers have no {', '.join(missing)}; an earlier release or "
